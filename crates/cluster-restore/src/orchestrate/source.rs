@@ -62,8 +62,7 @@ impl ObjectSource {
     }
 
     /// Returns the source of a restore that began: its commit, even if the branch has moved.
-    #[must_use]
-    pub fn begun(origin: &Origin) -> Self {
+    pub(super) fn begun(origin: &Origin) -> Self {
         match (Self::of(origin), origin) {
             (Self::Git(git), Origin::Git { commit, .. }) => Self::Git(GitSource {
                 reference: Some(commit.clone()),
@@ -75,10 +74,7 @@ impl ObjectSource {
 }
 
 /// Refuses a source that differs from the plan's.
-///
-/// # Errors
-/// Returns the difference.
-pub fn same_source(planned: &Origin, now: &Origin) -> Result<(), SourceDifference> {
+pub(super) fn same_source(planned: &Origin, now: &Origin) -> Result<(), SourceDifference> {
     match (planned, now) {
         (
             Origin::Git {

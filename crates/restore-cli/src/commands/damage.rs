@@ -28,9 +28,7 @@ impl OpenedStore {
         let damages = self
             .damages(Some(&error), (point, identities), scratch, frame)
             .await;
-        let failure = read_failure(error);
-        let lines = damages.iter().flat_map(|damage| hints(damage, again));
-        lines.fold(failure, Failure::hint)
+        damaged(error, &damages, again)
     }
 
     /// Returns the consequences of a failure to read `point` for its components, or, without an error, of
@@ -63,6 +61,13 @@ impl OpenedStore {
             }
         }
     }
+}
+
+/// Makes a failure to read a restore point with these damages. `again` is the command that takes another restore
+/// point's id.
+pub(super) fn damaged(error: RestoreError, damages: &[Damage], again: &str) -> Failure {
+    let lines = damages.iter().flat_map(|damage| hints(damage, again));
+    lines.fold(read_failure(error), Failure::hint)
 }
 
 /// Describes the loss and the objects that cause it.

@@ -7,12 +7,13 @@ use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
 use clap::ValueEnum;
-use cluster_restore::orchestrate::{PastDurations, RestoreFilter};
+use cluster_restore::orchestrate::{
+    PastDurations, PlanRequest, PointSelection, RestoreContext, RestoreFilter,
+};
 use cluster_restore::plan::{Mode, Step};
 
 use super::recover::{
-    JournalFlags, ObjectFlags, PlanReport, PlanRequest, PointSelection, RestoreContext,
-    SourceFlags, TargetFlags, failed, look_at_etcd,
+    JournalFlags, ObjectFlags, PlanReport, SourceFlags, TargetFlags, failed, restore_failed, setup,
 };
 use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 
@@ -91,44 +92,31 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         source: &source,
     };
     let flags = (&args.read, &args.kube, &args.scratch);
-    let context = RestoreContext::open(wanted, flags, frame).await?;
+    let talos = wanted.steps.contains(&Step::Etcd).then_some(&args.talos);
+    let setup = setup(flags, talos, frame).await?;
+    let context = RestoreContext::open(wanted, setup).await;
+    let context = context.map_err(restore_failed)?;
     let plan_request = PlanRequest {
         mode,
-        steps: context.steps.clone(),
+        steps: context.steps().to_vec(),
         options: args.objects.options(),
         source,
         dry_run: true,
     };
-    let plan = if plan_request.steps.contains(&Step::Etcd) {
-        let etcd = look_at_etcd(
-            &context,
-            (&args.talos, &plan_request.options.allow),
-            &args.read,
-            frame,
-        );
-        let etcd = frame.or_cancelled(etcd).await?;
-        let material = context.material(&plan_request, None, frame).await?;
-        let answer = context.answer(frame).await?.ok();
-        let plan = context
-            .predict(&plan_request, &material, answer.as_ref(), frame)
-            .await?;
-        plan.with_etcd(etcd).map_err(failed)?
-    } else {
-        let target = frame.or_cancelled(context.target()).await?;
-        let material = context
-            .material(&plan_request, Some(&target), frame)
-            .await?;
-        context
-            .survey(&plan_request, &target, &material, frame)
-            .await?
-    };
+    let plan = Box::pin(context.plan(&plan_request)).await;
+    let plan = plan.map_err(restore_failed)?;
     plan.write(&args.to).map_err(failed)?;
     let filter = RestoreFilter {
         cluster: &plan.cluster,
         mode: plan.mode,
         steps: Some(&plan.steps),
     };
-    let took = PastDurations::last(&args.journals.journals, &context.opened.store, &filter).await;
+    let took = PastDurations::last(
+        &args.journals.journals,
+        &context.setup().points.store,
+        &filter,
+    )
+    .await;
     let shown = PlanReport {
         file: args.to.display().to_string(),
         plan: &plan,

@@ -1,27 +1,23 @@
-//! Parts that planning, running and resuming a restore share.
+//! Terminal parts that planning, running and resuming a restore share: flags, consent, output, exit codes.
 
-mod context;
+mod consent;
 mod copy;
-mod etcd;
-mod execute;
+mod failure;
 mod flags;
 mod report;
+mod setup;
 mod source;
 mod talos;
-mod targets;
 
-pub(crate) use context::{PlanRequest, PointSelection, RestoreContext, target_of};
-pub(crate) use copy::{JournalCopier, fetch_copy};
-pub(crate) use etcd::{JournalLog, look_at_etcd};
-pub(crate) use execute::{
-    Consent, ExecuteSettings, ObjectSpools, check_blockers, check_unchanged, continue_run, plan_of,
-    run,
-};
+pub(crate) use consent::ConsentFlags;
+pub(crate) use copy::fetch_copy;
+use failure::ProgramFailure;
+pub(crate) use failure::restore_failed;
 pub(crate) use flags::{JournalFlags, ObjectFlags, RunFlags, WaitFlags};
-pub(crate) use report::{PlanReport, RestoreReport, next_step, word};
-pub(crate) use source::{SourceFlags, same};
+pub(crate) use report::{PlanReport, next_step, report, word};
+pub(crate) use setup::setup;
+pub(crate) use source::SourceFlags;
 pub(crate) use talos::TargetFlags;
-pub(crate) use targets::RestoreTargets;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;

@@ -7,6 +7,7 @@ use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
 use clap::Subcommand;
+use cluster_restore::orchestrate::{PlanRequest, PointSelection, PreparedRestore, RestoreContext};
 use cluster_restore::plan::{Mode, Plan, Step};
 
 mod datastore;
@@ -14,9 +15,8 @@ mod etcd;
 
 use super::plan::ModeFlag;
 use super::recover::{
-    Consent, ExecuteSettings, JournalFlags, ObjectFlags, PlanReport, PlanRequest, PointSelection,
-    RestoreContext, RestoreTargets, RunFlags, SourceFlags, WaitFlags, check_blockers,
-    check_unchanged, failed, run as execute, same,
+    ConsentFlags, JournalFlags, ObjectFlags, PlanReport, RunFlags, SourceFlags, WaitFlags, failed,
+    report, restore_failed, setup,
 };
 use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 
@@ -63,7 +63,7 @@ struct StepArgs {
     #[arg(long, value_enum, value_name = "MODE", default_value = "in-place")]
     mode: ModeFlag,
     #[command(flatten)]
-    consent: Consent,
+    consent: ConsentFlags,
     #[command(flatten)]
     journals: JournalFlags,
     #[command(flatten)]
@@ -100,55 +100,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 
 async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let plan = Plan::read(plan).map_err(failed)?;
-    let context = RestoreContext::of_plan(&plan, args.flags.context_flags(), frame).await?;
-    context.admit_steps(&plan.steps)?;
-    let plan_request = PlanRequest::of(&plan);
-    // The objects of etcd's snapshot exist only after its restore.
-    let (target, material) = if plan.has(Step::Etcd) {
-        if let Some(blocker) = plan.blockers().first() {
-            return Err(
-                Failure::message(Exit::Refused, blocker.cause.clone()).hint(blocker.remedy.clone())
-            );
-        }
-        let material = context.material(&plan_request, None, frame).await?;
-        same(&plan.origin, &material.origin)?;
-        // Tenants' data may be gone since the plan. The outcome of objects was only forecast, and is
-        // determined later.
-        let now = context
-            .predict(&plan_request, &material, None, frame)
-            .await?;
-        check_blockers(&now)?;
-        (None, material)
-    } else {
-        let target = frame.or_cancelled(context.target()).await?;
-        let material = context
-            .material(&plan_request, Some(&target), frame)
-            .await?;
-        same(&plan.origin, &material.origin)?;
-        let now = context
-            .survey(&plan_request, &target, &material, frame)
-            .await?;
-        check_unchanged(&plan, &now)?;
-        (Some(target), material)
-    };
-    let targets = RestoreTargets::check(
-        &context,
-        (&plan, plan.etcd.as_ref()),
-        target.as_ref(),
-        args.flags.nodes(),
-        frame,
-    )
-    .await?;
-    args.flags.consent.ask(&plan, &targets, frame)?;
-    let execution = execute(
-        context,
-        plan,
-        (target, material.objects),
-        &args.flags.journals,
-        args.flags.settings(),
-        frame,
-    );
-    Box::pin(execution).await
+    let flags = &args.flags;
+    let setup = flags.setup(&plan, frame).await?;
+    let prepared = Box::pin(PreparedRestore::of_plan(plan, setup));
+    let prepared = prepared.await.map_err(restore_failed)?;
+    let consent = flags.consent.at(&frame.terminal);
+    let run = prepared.run(&consent, &flags.journals.journals, flags.timeouts());
+    let outcome = Box::pin(run).await.map_err(restore_failed)?;
+    report(&outcome, frame)
 }
 
 async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure> {
@@ -159,8 +118,9 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         steps: vec![step],
         source: &source,
     };
-    let flags = (&args.read, &args.kube, &args.scratch);
-    let context = RestoreContext::open(wanted, flags, frame).await?;
+    let setup = setup((&args.read, &args.kube, &args.scratch), None, frame).await?;
+    let context = RestoreContext::open(wanted, setup).await;
+    let context = context.map_err(restore_failed)?;
     let plan_request = PlanRequest {
         mode: match args.mode {
             ModeFlag::InPlace => Mode::InPlace,
@@ -171,38 +131,18 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         source,
         dry_run: true,
     };
-    let target = frame.or_cancelled(context.target()).await?;
-    let material = context
-        .material(&plan_request, Some(&target), frame)
-        .await?;
-    let plan = context
-        .survey(&plan_request, &target, &material, frame)
-        .await?;
-    if !plan.blockers().is_empty() {
-        let file = "(of this step)".to_owned();
-        let last_seconds = None;
+    let prepared = Box::pin(PreparedRestore::new(context, &plan_request));
+    let prepared = prepared.await.map_err(restore_failed)?;
+    if !prepared.plan().blockers().is_empty() {
         frame.terminal.emit(&PlanReport {
-            file,
-            plan: &plan,
-            last_seconds,
+            file: "(of this step)".to_owned(),
+            plan: prepared.plan(),
+            last_seconds: None,
         })?;
         return Ok(Exit::Refused);
     }
-    let targets = RestoreTargets::of(&target, frame).await?;
-    args.consent.ask(&plan, &targets, frame)?;
-    let settings = ExecuteSettings {
-        timeouts: args.waits.timeouts(),
-        talos: None,
-        read: &args.read,
-        scratch: &args.scratch,
-    };
-    let execution = execute(
-        context,
-        plan,
-        (Some(target), material.objects),
-        &args.journals,
-        settings,
-        frame,
-    );
-    Box::pin(execution).await
+    let consent = args.consent.at(&frame.terminal);
+    let run = prepared.run(&consent, &args.journals.journals, args.waits.timeouts());
+    let outcome = Box::pin(run).await.map_err(restore_failed)?;
+    report(&outcome, frame)
 }

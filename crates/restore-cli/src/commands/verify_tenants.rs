@@ -1,8 +1,6 @@
 //! Command `restore-cli verify-tenants`, which compares tenants with their state in a restore point.
 
-use std::sync::Arc;
-
-use backup_cli::config::{Config, ConfigFlags};
+use backup_cli::config::ConfigFlags;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
@@ -10,16 +8,14 @@ use backup_cli::flags::KubeFlags;
 use backup_cli::open::kube_options;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest;
-use backup_core::id::ComponentName;
-use backup_core::source::SourceError;
-use cluster_client::kube::{KubeExport, Selection};
-use cluster_restore::orchestrate::Requirement;
-use cluster_restore::tenants::{Aspect, AspectOutcome, TenantCheck, check};
+use backup_core::id::{ComponentName, RestorePointId};
+use cluster_restore::orchestrate::{Requirement, check_tenants};
+use cluster_restore::tenants::{Aspect, AspectOutcome, TenantCheck};
 use serde::Serialize;
 
 use crate::commands::open;
+use crate::commands::recover::restore_failed;
 use crate::flags::{LookFlags, PointArg};
 
 /// Ask every tenant's API server, and compare with a restore point
@@ -48,37 +44,11 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = open(&given, frame).await?;
     let needs = Requirement::Component(ComponentName::resources());
     let point = opened.find(&args.point.restore_point, &needs).await?;
-    let verified = verified(&opened.config, &point, frame).await?;
+    let kube = kube_options(&opened.config, &frame.environment);
+    let checks = check_tenants(&point, kube.as_ref(), &frame.clock, &frame.terminal).await;
+    let verified = TenantsReport::of(&point.entry.id, &checks.map_err(restore_failed)?);
     frame.terminal.emit(&verified)?;
     Ok(verified.exit())
-}
-
-/// Queries every tenant, and compares with `point`.
-pub(super) async fn verified(
-    config: &Config,
-    point: &RestorePoint,
-    frame: &Frame,
-) -> Result<TenantsReport, Failure> {
-    let id = point.entry.id.to_string();
-    if point.manifest.kubernetes.is_none() {
-        let told = format!("restore point {id} knows nothing of tenants");
-        let hint = "choose one that has `resources` from `restore-cli list`";
-        return Err(Failure::message(Exit::NotFound, told).hint(hint));
-    };
-    let Some(options) = kube_options(config, &frame.environment) else {
-        let told = "no way to the Kubernetes API is configured";
-        let hint = "give --kubeconfig FILE, the key `kubernetes.kubeconfig`, or KUBECONFIG";
-        return Err(Failure::message(Exit::Usage, told.to_owned()).hint(hint));
-    };
-    frame.terminal.status("asking every tenant");
-    let clock = Arc::clone(&frame.clock);
-    let checks = async {
-        let begun = Arc::clone(&clock);
-        let export = KubeExport::begin(&options, Selection::default(), Vec::new(), begun).await?;
-        Ok::<_, SourceError>(check(&export, &point.manifest, &clock).await)
-    };
-    let checks = checks.await.map_err(anyhow::Error::new)?;
-    Ok(TenantsReport::of(id, &checks))
 }
 
 /// Printed result of `verify-tenants`.
@@ -187,7 +157,8 @@ impl TenantsReport {
         findings::exit_of(self.worst)
     }
 
-    fn of(restore_point: String, checks: &[TenantCheck]) -> Self {
+    /// Converts the checks against `restore_point` into the form that is printed.
+    pub(super) fn of(restore_point: &RestorePointId, checks: &[TenantCheck]) -> Self {
         let findings = checks.iter().flat_map(|check| {
             check.differences.iter().map(|difference| {
                 let step = difference.from.name();
@@ -201,7 +172,7 @@ impl TenantsReport {
         });
         let findings: Vec<Finding> = findings.collect();
         Self {
-            restore_point,
+            restore_point: restore_point.to_string(),
             connected: checks.iter().filter(|check| check.connected).count(),
             tenants: checks.iter().map(TenantResult::of).collect(),
             worst: findings::worst(&findings),

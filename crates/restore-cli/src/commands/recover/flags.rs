@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
+use backup_cli::program::Frame;
 use clap::ValueEnum;
 use cluster_restore::Timeouts;
 use cluster_restore::fill::Fill;
-use cluster_restore::plan::{Danger, ExistingPolicy, Options};
+use cluster_restore::orchestrate::RestoreSetup;
+use cluster_restore::plan::{Danger, ExistingPolicy, Options, Plan};
 
-use super::context::ContextFlags;
-use super::{Consent, ExecuteSettings, TargetFlags};
+use super::{ConsentFlags, TargetFlags, setup};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Where journals are kept.
@@ -55,7 +57,7 @@ impl WaitFlags {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunFlags {
     #[command(flatten)]
-    pub(crate) consent: Consent,
+    pub(crate) consent: ConsentFlags,
     #[command(flatten)]
     pub(crate) journals: JournalFlags,
     #[command(flatten)]
@@ -71,24 +73,16 @@ pub(crate) struct RunFlags {
 }
 
 impl RunFlags {
-    /// Returns the flags for the store and the cluster.
-    pub(crate) fn context_flags(&self) -> ContextFlags<'_> {
-        (&self.read, &self.kube, &self.scratch)
+    /// Opens the store, and returns the setup of a run of `plan`.
+    pub(crate) async fn setup(&self, plan: &Plan, frame: &Frame) -> Result<RestoreSetup, Failure> {
+        let flags = (&self.read, &self.kube, &self.scratch);
+        let talos = plan.etcd.as_ref().map(|_| &self.talos);
+        setup(flags, talos, frame).await
     }
 
-    /// Returns the flags for the nodes.
-    pub(crate) fn nodes(&self) -> (&TargetFlags, &ReadFlags) {
-        (&self.talos, &self.read)
-    }
-
-    /// Returns the settings for executing the plan, including a step on etcd.
-    pub(crate) fn settings(&self) -> ExecuteSettings<'_> {
-        ExecuteSettings {
-            timeouts: self.waits.timeouts(),
-            talos: Some(&self.talos),
-            read: &self.read,
-            scratch: &self.scratch,
-        }
+    /// Returns the waiting times for a run.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.waits.timeouts()
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding};
 use backup_cli::output::{Page, Report};
+use backup_cli::program::Frame;
 use cluster_restore::journal::Outcome;
-use cluster_restore::orchestrate::{COMPLETE, COMPLETE_OF_PARTIAL, PARTIAL};
+use cluster_restore::orchestrate::{COMPLETE, COMPLETE_OF_PARTIAL, PARTIAL, RestoreOutcome};
 use cluster_restore::plan::{Mode, ObjectPlan, Plan, Step};
-use cluster_restore::{RecoveryReport, quiesce::ParkedItem};
+use cluster_restore::quiesce::ParkedItem;
 use serde::Serialize;
 
 use crate::commands::verify_tenants::TenantsReport;
@@ -227,37 +229,24 @@ pub(crate) struct RestoreReport {
 }
 
 impl RestoreReport {
-    pub(crate) fn new(
-        restore: &str,
-        journal: String,
-        ended: &RecoveryReport,
-        seconds: u64,
-    ) -> Self {
+    /// Converts the outcome into the form that is printed.
+    pub(crate) fn of(outcome: &RestoreOutcome) -> Self {
+        let ended = &outcome.report;
+        let mut findings = findings::printed(&ended.findings);
+        findings.extend(findings::printed(&outcome.lacks));
         Self {
-            restore: restore.to_owned(),
-            journal,
-            ended: if ended.is_complete() {
-                COMPLETE
-            } else {
-                PARTIAL
-            },
+            restore: outcome.restore.clone(),
+            journal: outcome.journal.display().to_string(),
+            ended: outcome.ended,
             objects: ended.outcomes.iter().map(|(o, n)| (past(*o), *n)).collect(),
             still_stopped: ended.parked.iter().map(ParkedItem::by_hand).collect(),
             stuck: ended.stuck,
-            seconds,
-            findings: findings::printed(&ended.findings),
-            tenants: None,
-        }
-    }
-
-    /// Adds the gaps of the restore point to a restore that is otherwise done.
-    pub(crate) fn lacks(&mut self, lacks: Vec<Finding>) {
-        if lacks.is_empty() {
-            return;
-        }
-        self.findings.extend(lacks);
-        if self.ended == COMPLETE {
-            self.ended = COMPLETE_OF_PARTIAL;
+            seconds: outcome.seconds,
+            findings,
+            tenants: outcome
+                .tenants
+                .as_ref()
+                .map(|tenants| TenantsReport::of(&tenants.restore_point, &tenants.checks)),
         }
     }
 
@@ -273,6 +262,13 @@ impl RestoreReport {
             Exit::Partial
         }
     }
+}
+
+/// Prints the outcome of a restore, and returns the exit code.
+pub(crate) fn report(outcome: &RestoreOutcome, frame: &Frame) -> Result<Exit, Failure> {
+    let report = RestoreReport::of(outcome);
+    frame.terminal.emit(&report)?;
+    Ok(report.exit())
 }
 
 fn past(outcome: Outcome) -> &'static str {

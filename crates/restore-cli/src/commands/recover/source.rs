@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use cluster_restore::git::GitSource;
-use cluster_restore::orchestrate::{ObjectSource, same_source};
-use cluster_restore::plan::Origin;
+use cluster_restore::orchestrate::ObjectSource;
 
 /// Where objects come from.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,13 +38,6 @@ impl SourceFlags {
             (source, None) => Ok(source),
         }
     }
-}
-
-/// Refuses a source that differs from the plan's.
-pub(crate) fn same(planned: &Origin, now: &Origin) -> Result<(), Failure> {
-    same_source(planned, now).map_err(|difference| {
-        Failure::new(Exit::Refused, difference).hint("plan again, and look at it again")
-    })
 }
 
 fn source(text: &str) -> Result<ObjectSource, String> {

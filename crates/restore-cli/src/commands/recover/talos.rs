@@ -9,6 +9,7 @@ use backup_cli::flags::TalosFlags;
 use backup_cli::program::Frame;
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_client::talos::{ConfigSearch, TalosOptions};
+use cluster_restore::orchestrate::TalosTarget;
 
 use crate::flags::ReadFlags;
 
@@ -39,6 +40,14 @@ impl TargetFlags {
             context: self.context.clone(),
             nodes: self.nodes.clone(),
         }
+    }
+
+    /// Returns the Talos API of the nodes.
+    pub(crate) fn target(&self, read: &ReadFlags, frame: &Frame) -> Result<TalosTarget, Failure> {
+        Ok(TalosTarget {
+            options: self.options(read, frame)?,
+            node: self.node.clone(),
+        })
     }
 
     /// Returns the nodes, with credentials that were checked.

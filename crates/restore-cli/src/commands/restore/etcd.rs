@@ -18,11 +18,11 @@ use cluster_restore::etcd::{
     EtcdPlan, EtcdRequest, Pace, RestoredEtcd, SnapshotFacts, preflight, restart_kubelets,
     restarts, run as restore, watch_others,
 };
-use cluster_restore::orchestrate::{LATEST, Requirement};
+use cluster_restore::orchestrate::{JournalLog, LATEST, Requirement};
 use cluster_restore::plan::Danger;
 
 use self::report::{EtcdPlanReport, EtcdRestoreReport};
-use crate::commands::recover::{JournalFlags, JournalLog, TargetFlags};
+use crate::commands::recover::{JournalFlags, TargetFlags};
 use crate::commands::{OpenedStore, open};
 use crate::flags::{ReadFlags, ScratchFlags};
 
@@ -103,7 +103,11 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     confirm(args, &plan, frame)?;
     let snapshot = Arc::new(hold(args, source, frame).await?);
     let mut journal = journal::open(&args.journals, &plan, frame)?;
-    let log = JournalLog::new(&mut journal, frame);
+    let log = JournalLog::new(
+        &mut journal,
+        Arc::clone(&frame.clock),
+        Arc::new(frame.terminal.clone()),
+    );
     let progress = frame.terminal.progress();
     let restoring = async {
         let pace = Pace::default();

@@ -3,43 +3,37 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use backup_cli::exit::Exit;
-use backup_cli::failure::Failure;
-use backup_cli::program::Frame;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
+use backup_core::progress::Progress;
 use backup_core::read::{LocalSnapshot, unlock};
 use cluster_client::talos::nodes::TalosNodes;
-use cluster_restore::etcd::{
+
+use super::context::only_etcd;
+use super::{OrchestrateError, Reporter, RestoreContext};
+use crate::etcd::{
     EtcdLog, EtcdPhase, EtcdPlan, EtcdRequest, LogError, Pace, Proof, SnapshotFacts, preflight,
     restarts, run, watch_others,
 };
-use cluster_restore::journal::{Journal, Record};
-use cluster_restore::plan::Danger;
-
-use super::context::only_etcd;
-use super::{RestoreContext, TargetFlags};
-use crate::flags::{ReadFlags, ScratchFlags};
+use crate::journal::{Journal, Record};
+use crate::plan::Danger;
 
 /// Checks the nodes onto which etcd is to be restored. Changes nothing.
-pub(crate) async fn look_at_etcd(
+pub(super) async fn look(
     context: &RestoreContext,
-    (talos, allow): (&TargetFlags, &BTreeSet<Danger>),
-    read: &ReadFlags,
-    frame: &Frame,
-) -> Result<EtcdPlan, Failure> {
+    allow: &BTreeSet<Danger>,
+) -> Result<EtcdPlan, OrchestrateError> {
     let point = &context.point;
-    let snapshot = SnapshotFacts::of(point).ok_or_else(|| {
-        let told = format!("restore point {} has no component `etcd`", point.entry.id);
-        Failure::message(Exit::NotFound, told)
-            .hint("choose one from `restore-cli list`, or plan with --only crds,resources,verify")
+    let snapshot = SnapshotFacts::of(point).ok_or_else(|| OrchestrateError::NoSnapshot {
+        id: point.entry.id.clone(),
     })?;
-    let nodes = talos.nodes(read, frame).await?;
-    frame.terminal.status(
+    let nodes = context.setup.nodes().await?;
+    context.setup.reporter.status(
         "looking at every node; an etcd that runs is read, which takes as long as a snapshot",
     );
-    let target = talos.node.clone();
+    let talos = context.setup.talos.as_ref();
+    let target = talos.and_then(|talos| talos.node.clone());
     let wanted = EtcdRequest {
         target,
         snapshot,
@@ -48,7 +42,7 @@ pub(crate) async fn look_at_etcd(
     };
     let mut plan = preflight(&nodes, wanted).await;
     if !context.has_api() {
-        let what = if only_etcd(&context.steps) {
+        let what = if only_etcd(context.steps()) {
             "the Kubernetes API is not asked whether it is back"
         } else {
             "the steps after etcd cannot be done"
@@ -65,12 +59,11 @@ pub(crate) async fn look_at_etcd(
 
 /// Checks the nodes of `plan` as they are now. Changes nothing.
 pub(super) async fn now(
+    context: &RestoreContext,
     plan: &EtcdPlan,
     allow: &BTreeSet<Danger>,
-    (talos, read): (&TargetFlags, &ReadFlags),
-    frame: &Frame,
-) -> Result<EtcdPlan, Failure> {
-    let nodes = talos.nodes(read, frame).await?;
+) -> Result<EtcdPlan, OrchestrateError> {
+    let nodes = context.setup.nodes().await?;
     nodes_now(&nodes, plan, allow, None).await
 }
 
@@ -79,7 +72,7 @@ async fn nodes_now(
     plan: &EtcdPlan,
     allow: &BTreeSet<Danger>,
     proof: Option<Proof>,
-) -> Result<EtcdPlan, Failure> {
+) -> Result<EtcdPlan, OrchestrateError> {
     let wanted = EtcdRequest {
         target: Some(plan.target.clone()),
         snapshot: plan.snapshot.clone(),
@@ -88,8 +81,7 @@ async fn nodes_now(
     };
     let now = preflight(nodes, wanted).await;
     if let Some(difference) = plan.differs(&now) {
-        let told = format!("the nodes are not those of the plan: {difference}");
-        return Err(Failure::message(Exit::Refused, told).hint("plan again"));
+        return Err(OrchestrateError::OtherNodes { difference });
     }
     Ok(now)
 }
@@ -98,78 +90,45 @@ async fn nodes_now(
 pub(super) async fn restore(
     context: &RestoreContext,
     (plan, allow): (&EtcdPlan, &BTreeSet<Danger>),
-    settings: (&TargetFlags, &ReadFlags, &ScratchFlags),
     journal: &mut Journal,
-    frame: &Frame,
-) -> Result<Vec<Finding>, Failure> {
-    let (talos, read, scratch) = settings;
-    let nodes = frame.or_cancelled(talos.nodes(read, frame)).await?;
+) -> Result<Vec<Finding>, OrchestrateError> {
+    let setup = &context.setup;
+    let nodes = setup.or_cancelled(setup.nodes()).await?;
     // A copy's last lines may be missing. The work that this restore was going to do then counts as asked
     // for.
     let copied = journal.state.copied.then_some(Proof::Asked);
     let proof = journal.state.proof.or(copied);
-    let now = frame
+    let now = setup
         .or_cancelled(nodes_now(&nodes, plan, allow, proof))
         .await?;
-    let progress = frame.terminal.progress();
+    let progress = setup.reporter.progress();
     if now.holds.is_none() || !now.can_run() {
         if let Some(blocker) = now.blockers.first() {
-            let told = format!(
-                "etcd must not be restored now: {}: {}",
-                blocker.object, blocker.cause
-            );
-            return Err(Failure::message(Exit::Refused, told).hint(blocker.remedy.clone()));
+            return Err(OrchestrateError::EtcdBlocked {
+                object: blocker.object.clone(),
+                cause: blocker.cause.clone(),
+                remedy: blocker.remedy.clone(),
+            });
         }
-        let identities = context
-            .opened
-            .config
-            .identities(|text| frame.terminal.warn(text))?;
-        let opening =
-            async { Ok(unlock(&context.opened.store, &context.point, &identities).await?) };
-        let unlocked = frame.or_cancelled(opening).await?;
-        let (component, folder) = (ComponentName::etcd(), scratch.folder(frame));
-        let held = LocalSnapshot::fetch(
-            Arc::clone(&context.opened.store),
-            &context.point,
-            Arc::new(unlocked),
-            &component,
-            &folder,
-            Arc::clone(&progress),
-            frame.cancel.clone(),
+        let held = Arc::new(hold(context, &progress).await?);
+        let log = JournalLog::new(
+            journal,
+            Arc::clone(&setup.clock),
+            Arc::clone(&setup.reporter),
         );
-        let held = match held.await {
-            Ok(held) => held,
-            Err(error) => {
-                let of = (&context.point, &identities);
-                let again = "restore-cli plan";
-                return Err(context
-                    .opened
-                    .read_failure(error, of, &folder, again, frame)
-                    .await);
-            }
-        };
-        let log = JournalLog::new(journal, frame);
         let restoring = async {
-            let pace = Pace::default();
-            Ok(run(
-                &nodes,
-                &now,
-                Arc::new(held),
-                &log,
-                Arc::clone(&progress),
-                pace,
-            )
-            .await?)
+            let (progress, pace) = (Arc::clone(&progress), Pace::default());
+            Ok(run(&nodes, &now, held, &log, progress, pace).await?)
         };
-        frame.or_cancelled(restoring).await?;
+        setup.or_cancelled(restoring).await?;
     } else {
-        frame
-            .terminal
+        setup
+            .reporter
             .status("etcd is up already with the data of this restore: there is nothing to do");
     }
     drop(progress);
-    frame
-        .terminal
+    setup
+        .reporter
         .status("waiting for the other control plane nodes to join");
     let joined = watch_others(&nodes, &now, Pace::default()).await;
     let late = joined
@@ -192,32 +151,67 @@ pub(super) async fn restore(
     Ok(late.chain(restarts).collect())
 }
 
+/// Fetches and verifies the whole snapshot before anything is uploaded.
+async fn hold(
+    context: &RestoreContext,
+    progress: &Arc<dyn Progress>,
+) -> Result<LocalSnapshot, OrchestrateError> {
+    let (setup, point) = (&context.setup, &context.point);
+    let store = &setup.points.store;
+    let identities = setup.identities()?;
+    let opening = async {
+        let unlocked = unlock(store, point, &identities).await;
+        unlocked.map_err(OrchestrateError::Unlock)
+    };
+    let unlocked = setup.or_cancelled(opening).await?;
+    let component = ComponentName::etcd();
+    let held = LocalSnapshot::fetch(
+        Arc::clone(store),
+        point,
+        Arc::new(unlocked),
+        &component,
+        &setup.scratch,
+        Arc::clone(progress),
+        setup.cancel.clone(),
+    );
+    match held.await {
+        Ok(held) => Ok(held),
+        Err(error) => Err(setup.unreadable(error, (point, &identities)).await),
+    }
+}
+
 /// Log that writes each phase to the journal before the next begins.
-pub(crate) struct JournalLog<'a> {
+pub struct JournalLog<'a> {
     journal: Mutex<&'a mut Journal>,
     clock: Arc<dyn Clock>,
-    frame: Frame,
+    reporter: Arc<dyn Reporter>,
 }
 
 impl<'a> JournalLog<'a> {
-    pub(crate) fn new(journal: &'a mut Journal, frame: &Frame) -> Self {
+    /// Creates a log that adds to `journal`, and reports each phase.
+    #[must_use]
+    pub fn new(
+        journal: &'a mut Journal,
+        clock: Arc<dyn Clock>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
         Self {
             journal: Mutex::new(journal),
-            clock: Arc::clone(&frame.clock),
-            frame: frame.clone(),
+            clock,
+            reporter,
         }
     }
 }
 
 impl std::fmt::Debug for JournalLog<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journalled").finish_non_exhaustive()
+        f.debug_struct("JournalLog").finish_non_exhaustive()
     }
 }
 
 impl EtcdLog for JournalLog<'_> {
     fn reached(&self, phase: &EtcdPhase) -> Result<(), LogError> {
-        self.frame.terminal.status(&phase.to_string());
+        self.reporter.status(&phase.to_string());
         let record = Record::Etcd {
             reached: phase.to_string(),
             trace: phase.trace(),

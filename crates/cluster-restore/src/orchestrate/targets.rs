@@ -1,26 +1,25 @@
 //! Targets of a restore: the cluster and the nodes that its kubeconfig and talosconfig address now, as a person
 //! is shown before anything is written.
 
-use backup_cli::failure::Failure;
-use backup_cli::program::Frame;
 use cluster_client::kube::target::KubeTarget;
-use cluster_restore::etcd::{EtcdPlan, NodeRole};
-use cluster_restore::plan::{Mode, Plan, Target, admit_answer};
 
-use super::{RestoreContext, TargetFlags, etcd, failed, target_of};
-use crate::flags::ReadFlags;
+use super::context::target_of;
+use super::{OrchestrateError, RestoreContext, etcd};
+use crate::etcd::{EtcdPlan, NodeRole};
+use crate::plan::{Mode, Plan, Target, admit_answer};
 
 /// Largest number of nodes that are named in a line.
 const NAMED: usize = 8;
 
 /// Targets of a restore; see the module.
-pub(crate) struct RestoreTargets {
+#[derive(Debug, Clone)]
+pub struct RestoreTargets {
     /// Cluster that answers at the kubeconfig's address, or why none does.
-    api: Result<Target, String>,
+    pub api: Result<Target, String>,
     /// Names of its nodes; `None` if they cannot be listed.
-    nodes: Option<Vec<String>>,
+    pub nodes: Option<Vec<String>>,
     /// Nodes that get etcd.
-    etcd: Option<EtcdPlan>,
+    pub etcd: Option<EtcdPlan>,
 }
 
 impl RestoreTargets {
@@ -29,27 +28,25 @@ impl RestoreTargets {
     ///
     /// # Errors
     /// Fails when a cluster answers that the plan may not write into, or the nodes are not those of the plan.
-    pub(crate) async fn check(
+    pub(super) async fn check(
         context: &RestoreContext,
         (plan, etcd): (&Plan, Option<&EtcdPlan>),
         target: Option<&KubeTarget>,
-        talos: (&TargetFlags, &ReadFlags),
-        frame: &Frame,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, OrchestrateError> {
         let mut targets = match target {
-            Some(target) => Self::of(target, frame).await?,
+            Some(target) => Self::of(context, target).await?,
             None => Self {
-                api: context.answer(frame).await?,
+                api: context.answer().await?,
                 nodes: None,
                 etcd: None,
             },
         };
         if let Ok(answer) = &targets.api {
-            admit_answer(plan, answer).map_err(failed)?;
+            admit_answer(plan, answer)?;
         }
         if let Some(planned) = etcd {
-            let now = etcd::now(planned, &plan.options.allow, talos, frame);
-            targets.etcd = Some(frame.or_cancelled(now).await?);
+            let now = etcd::now(context, planned, &plan.options.allow);
+            targets.etcd = Some(context.setup.or_cancelled(now).await?);
         }
         Ok(targets)
     }
@@ -57,15 +54,15 @@ impl RestoreTargets {
     /// Returns the cluster `target` with its nodes.
     ///
     /// # Errors
-    /// Fails when a person ends it.
-    pub(crate) async fn of(target: &KubeTarget, frame: &Frame) -> Result<Self, Failure> {
+    /// Fails when the restore is cancelled.
+    async fn of(context: &RestoreContext, target: &KubeTarget) -> Result<Self, OrchestrateError> {
         let mut names = Vec::new();
         let list = async {
             let kind = "nodes".into();
             let listed = target.each(&kind, |path, _| names.push(path.name)).await;
             Ok(listed.is_ok())
         };
-        let listed = frame.or_cancelled(list).await?;
+        let listed = context.setup.or_cancelled(list).await?;
         Ok(Self {
             api: Ok(target_of(target)),
             nodes: listed.then_some(names),
@@ -74,7 +71,8 @@ impl RestoreTargets {
     }
 
     /// Describes the present connections, and what the plan expects, a line each.
-    pub(crate) fn describe(&self, plan: &Plan) -> String {
+    #[must_use]
+    pub fn describe(&self, plan: &Plan) -> String {
         let mut lines = Vec::new();
         lines.push(match &self.api {
             Ok(api) => format!(

@@ -2,34 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use backup_cli::failure::Failure;
-use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::{EtcdFacts, Finding, Severity};
 use cluster_client::kube::target::KubeTarget;
-use cluster_restore::orchestrate::{LocatedGap, ObjectSource};
-use cluster_restore::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
-use cluster_restore::spool::Spool;
-use cluster_restore::{Request, gaps, lineage, predict, survey};
 
 use super::material::Material;
-use super::{RestoreContext, named};
-use crate::commands::recover::{ObjectSpools, failed};
+use super::{ObjectSpools, RestoreContext, named};
+use crate::guards::Guards;
+use crate::orchestrate::{LocatedGap, ObjectSource, OrchestrateError, etcd};
+use crate::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
+use crate::spool::Spool;
+use crate::{Request, gaps, lineage, predict, survey};
 
 /// Parameters of a plan.
 #[derive(Debug, Clone)]
-pub(crate) struct PlanRequest {
-    pub(crate) mode: Mode,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) options: Options,
-    pub(crate) source: ObjectSource,
+pub struct PlanRequest {
+    /// Mode of the restore.
+    pub mode: Mode,
+    /// Steps of the restore.
+    pub steps: Vec<Step>,
+    /// Choice of objects, and what becomes of existing ones.
+    pub options: Options,
+    /// Source of the objects.
+    pub source: ObjectSource,
     /// Whether writes are tried with dry runs.
-    pub(crate) dry_run: bool,
+    pub dry_run: bool,
 }
 
 impl PlanRequest {
     /// Returns the parameters of `plan`, to check whether it would be the same now.
-    pub(crate) fn of(plan: &Plan) -> Self {
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
         Self {
             mode: plan.mode,
             steps: plan.steps.clone(),
@@ -42,17 +45,36 @@ impl PlanRequest {
 }
 
 impl RestoreContext {
+    /// Makes the plan of a restore, and checks the nodes if it begins with etcd. Changes nothing.
+    ///
+    /// # Errors
+    /// When the restore points, the cluster or the nodes cannot be read.
+    pub async fn plan(&self, plan_request: &PlanRequest) -> Result<Plan, OrchestrateError> {
+        if !plan_request.steps.contains(&Step::Etcd) {
+            let target = self.target().await?;
+            let material = self.material(plan_request, Some(&target)).await?;
+            return self.survey(plan_request, &target, &material).await;
+        }
+        let look = etcd::look(self, &plan_request.options.allow);
+        let etcd = self.setup.or_cancelled(look).await?;
+        let material = self.material(plan_request, None).await?;
+        let answer = self.answer().await?.ok();
+        let plan = self
+            .predict(plan_request, &material, answer.as_ref())
+            .await?;
+        Ok(plan.with_etcd(etcd)?)
+    }
+
     /// Makes the plan of a restore that begins with etcd. `answer` is the cluster that answers at the
     /// kubeconfig's address now, if any.
-    pub(crate) async fn predict(
+    pub(in super::super) async fn predict(
         &self,
         plan_request: &PlanRequest,
         material: &Material,
         answer: Option<&Target>,
-        frame: &Frame,
-    ) -> Result<Plan, Failure> {
+    ) -> Result<Plan, OrchestrateError> {
         let ObjectSpools { spool, base } = &material.objects;
-        let mut request = self.request(plan_request, material, answer, frame);
+        let mut request = self.request(plan_request, material, answer);
         let lacks = self.lacks_of(
             &plan_request.steps,
             &plan_request.options,
@@ -61,21 +83,19 @@ impl RestoreContext {
         request.findings.extend(lacks.await);
         let base = base.as_ref().map(|(base, _)| base);
         let prediction = predict(&request, spool, base);
-        frame
-            .or_cancelled(async { prediction.await.map_err(failed) })
-            .await
+        let predicting = async { Ok(prediction.await?) };
+        self.setup.or_cancelled(predicting).await
     }
 
     /// Makes a plan of these objects for this cluster.
-    pub(crate) async fn survey(
+    pub(in super::super) async fn survey(
         &self,
         plan_request: &PlanRequest,
         target: &KubeTarget,
         material: &Material,
-        frame: &Frame,
-    ) -> Result<Plan, Failure> {
+    ) -> Result<Plan, OrchestrateError> {
         let ObjectSpools { spool, base } = &material.objects;
-        let mut request = self.request(plan_request, material, None, frame);
+        let mut request = self.request(plan_request, material, None);
         let lacks = self.lacks_of(
             &plan_request.steps,
             &plan_request.options,
@@ -88,11 +108,10 @@ impl RestoreContext {
             target,
             spool,
             base.as_ref().map(|(base, _)| base),
-            self.reading.progress.as_ref(),
+            self.progress.as_ref(),
         ));
-        frame
-            .or_cancelled(async { planned.await.map_err(failed) })
-            .await
+        let planning = async { Ok(planned.await?) };
+        self.setup.or_cancelled(planning).await
     }
 
     /// Returns the facts that identify the restored cluster. When etcd comes back, only its restore point
@@ -105,7 +124,7 @@ impl RestoreContext {
     }
 
     /// Returns the gaps of the restore point of the plan's objects, as far as the plan restores them.
-    pub(crate) async fn lacks(&self, plan: &Plan) -> Vec<Finding> {
+    pub(in super::super) async fn lacks(&self, plan: &Plan) -> Vec<Finding> {
         let source = ObjectSource::of(&plan.origin);
         self.lacks_of(&plan.steps, &plan.options, &source).await
     }
@@ -123,7 +142,7 @@ impl RestoreContext {
         let objects = self.objects();
         let gaps = gaps(&objects.manifest, steps, options);
         // Gaps are reported even if the store cannot be queried for older restore points.
-        let lacked = self.opened.lacked(objects, &gaps).await;
+        let lacked = self.setup.points.locate(objects, &gaps).await;
         let lacked = lacked.unwrap_or_else(|_| LocatedGap::unlocated(&gaps));
         let findings = lacked.iter();
         let findings = findings.map(|one| one.finding(Severity::Warning, "restore-cli plan"));
@@ -136,7 +155,6 @@ impl RestoreContext {
         plan_request: &PlanRequest,
         material: &Material,
         answer: Option<&Target>,
-        frame: &Frame,
     ) -> Request {
         let objects = self.objects();
         let kubernetes = objects.manifest.kubernetes.as_ref();
@@ -171,8 +189,8 @@ impl RestoreContext {
             options: plan_request.options.clone(),
             dry_run: plan_request.dry_run,
             key: material.key.clone(),
-            guards: cluster_restore::guards::Guards::default(),
-            now: frame.clock.now(),
+            guards: Guards::default(),
+            now: self.setup.clock.now(),
         }
     }
 }

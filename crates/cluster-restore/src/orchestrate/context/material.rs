@@ -1,24 +1,30 @@
 //! Material of a restore: objects out of an archive, a Git repository or a Velero backup.
 
-use backup_cli::failure::Failure;
-use backup_cli::program::Frame;
+use std::sync::Arc;
+
 use backup_core::catalog::RestorePoint;
-use backup_core::format::manifest::Finding;
+use backup_core::format::manifest::{Finding, Parent};
 use backup_core::read::unlock;
 use cluster_client::kube::target::KubeTarget;
-use cluster_restore::orchestrate::ObjectSource;
-use cluster_restore::plan::{Mode, Options, Origin};
-use cluster_restore::spool::Spool;
-use cluster_restore::velero::read_velero;
-use cluster_restore::{ContentKey, RecoverError, Selection, of_steps, read_archive};
 
 use super::{PlanRequest, RestoreContext, named};
-use crate::commands::recover::{ObjectSpools, failed};
+use crate::orchestrate::{ObjectSource, OrchestrateError};
+use crate::plan::{Mode, Options, Origin};
+use crate::spool::Spool;
+use crate::velero::read_velero;
+use crate::{ContentKey, RecoverError, Selection, of_steps, read_archive};
+
+/// Objects to write.
+pub(in super::super) struct ObjectSpools {
+    pub(in super::super) spool: Spool,
+    /// Objects as the restored etcd has them, with their restore point.
+    pub(in super::super) base: Option<(Spool, Parent)>,
+}
 
 /// Objects to write, with their origin.
-pub(crate) struct Material {
-    pub(crate) objects: ObjectSpools,
-    pub(crate) origin: Origin,
+pub(in super::super) struct Material {
+    pub(in super::super) objects: ObjectSpools,
+    pub(in super::super) origin: Origin,
     /// Key for digests of the objects.
     pub(super) key: ContentKey,
     /// Findings about the source.
@@ -27,65 +33,49 @@ pub(crate) struct Material {
 
 impl RestoreContext {
     /// Reads the objects of `point` that `options` choose.
-    pub(crate) async fn spool(
+    async fn spool(
         &self,
         point: &RestorePoint,
         options: &Options,
-        frame: &Frame,
-    ) -> Result<Spool, Failure> {
+    ) -> Result<Spool, OrchestrateError> {
         let select = select(point, options)?;
-        let identities = self
-            .opened
-            .config
-            .identities(|text| frame.terminal.warn(text))?;
-        let reader = self
-            .opened
-            .reader(point, &identities, &self.reading, frame)
-            .await?;
+        let identities = self.setup.identities()?;
+        let progress = Arc::clone(&self.progress);
+        let reader = self.setup.reader(point, &identities, progress).await?;
         match read_archive(&reader, &select).await {
             Ok(spool) => Ok(spool),
-            Err(RecoverError::Archive(source)) => Err(self
-                .opened
-                .read_failure(
-                    *source,
-                    (point, &identities),
-                    &self.reading.scratch,
-                    "restore-cli plan",
-                    frame,
-                )
-                .await),
-            Err(e) => Err(failed(e)),
+            Err(RecoverError::Archive(source)) => {
+                Err(self.setup.unreadable(*source, (point, &identities)).await)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Returns the key for digests of the objects. Without an identity for the restore point, as with a
     /// source that does not need it, there is no key.
-    async fn content_key(&self, frame: &Frame) -> Result<ContentKey, Failure> {
-        let identities = self
-            .opened
-            .config
-            .identities(|text| frame.terminal.warn(text))?;
-        let unlocked = async { Ok(unlock(&self.opened.store, &self.point, &identities).await) };
-        let unlocked = frame.or_cancelled(unlocked).await?;
+    async fn content_key(&self) -> Result<ContentKey, OrchestrateError> {
+        let identities = self.setup.identities()?;
+        let store = &self.setup.points.store;
+        let unlocked = async { Ok(unlock(store, &self.point, &identities).await) };
+        let unlocked = self.setup.or_cancelled(unlocked).await?;
         Ok(ContentKey::new(
             unlocked.ok().and_then(|unlocked| unlocked.of_plans()),
         ))
     }
 
     /// Reads the objects from the requested source. `target` supplies the kinds that nothing else defines.
-    pub(crate) async fn material(
+    pub(in super::super) async fn material(
         &self,
         plan_request: &PlanRequest,
         target: Option<&KubeTarget>,
-        frame: &Frame,
-    ) -> Result<Material, Failure> {
+    ) -> Result<Material, OrchestrateError> {
         let options = &plan_request.options;
         let objects = self.objects();
-        let scratch = self.reading.scratch.as_path();
+        let scratch = self.setup.scratch.as_path();
         if !self.writes_objects() {
             return Ok(Material {
                 objects: ObjectSpools {
-                    spool: Spool::create(scratch, 0).map_err(failed)?,
+                    spool: Spool::create(scratch, 0)?,
                     base: None,
                 },
                 origin: Origin::Archive {
@@ -95,25 +85,25 @@ impl RestoreContext {
                 findings: Vec::new(),
             });
         }
-        let key = self.content_key(frame).await?;
+        let key = self.content_key().await?;
         let (spool, origin, findings) = match &plan_request.source {
             ObjectSource::Archive => {
-                let spool = self.spool(objects, options, frame).await?;
+                let spool = self.spool(objects, options).await?;
                 let restore_point = named(objects);
                 (spool, Origin::Archive { restore_point }, Vec::new())
             }
             ObjectSource::Git(git) => {
                 // The checkout comes first, because it may fail at once.
-                let proxies = &frame.environment.proxies;
+                let proxies = &self.setup.proxies;
                 let cluster = &objects.manifest.cluster;
                 let fetched = git.checkout(cluster, scratch, proxies);
-                let fetched = async { fetched.await.map_err(git_failed) };
-                let checkout = frame.or_cancelled(fetched).await?;
-                let archive = self.spool(objects, options, frame).await?;
+                let fetched = async { Ok(fetched.await.map_err(RecoverError::Git)?) };
+                let checkout = self.setup.or_cancelled(fetched).await?;
+                let archive = self.spool(objects, options).await?;
                 let select = select(objects, options)?;
                 let laid = checkout.over(&archive, target, &select, scratch);
-                let laid = async { laid.await.map_err(failed) };
-                let taken = frame.or_cancelled(laid).await?;
+                let laid = async { Ok(laid.await?) };
+                let taken = self.setup.or_cancelled(laid).await?;
                 let origin = Origin::Git {
                     repository: checkout.repository.clone(),
                     commit: checkout.commit.clone(),
@@ -126,8 +116,8 @@ impl RestoreContext {
             ObjectSource::Velero(path) => {
                 let select = select(objects, options)?;
                 let read = read_velero(path, scratch, &select);
-                let read = async { read.await.map_err(failed) };
-                let taken = frame.or_cancelled(read).await?;
+                let read = async { Ok(read.await.map_err(RecoverError::from)?) };
+                let taken = self.setup.or_cancelled(read).await?;
                 let origin = Origin::Velero {
                     path: path.display().to_string(),
                     sha256: taken.sha256,
@@ -146,7 +136,7 @@ impl RestoreContext {
             (self.forward.is_some() || from_elsewhere) && (exact || target.is_none())
         });
         let base = match base {
-            Some(base) => Some((self.spool(base, options, frame).await?, named(base))),
+            Some(base) => Some((self.spool(base, options).await?, named(base))),
             None => None,
         };
         Ok(Material {
@@ -159,12 +149,8 @@ impl RestoreContext {
 }
 
 /// Returns the choice of `options` among the tenants of `point`.
-fn select(point: &RestorePoint, options: &Options) -> Result<Selection, Failure> {
+fn select(point: &RestorePoint, options: &Options) -> Result<Selection, OrchestrateError> {
     let kubernetes = point.manifest.kubernetes.as_ref();
     let tenants = kubernetes.map(|k| k.tenants.as_slice());
-    Selection::new(options, tenants.unwrap_or_default()).map_err(failed)
-}
-
-fn git_failed(error: cluster_restore::git::GitError) -> Failure {
-    failed(RecoverError::Git(error))
+    Ok(Selection::new(options, tenants.unwrap_or_default())?)
 }
