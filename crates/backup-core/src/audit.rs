@@ -338,7 +338,7 @@ async fn list_all(
                 ObjectRelation::Needed(expected) => looks.push(expected),
                 // Its name still states its digest.
                 ObjectRelation::Apart(expected) => looks.extend(expected),
-                ObjectRelation::Leftover(expected) => {
+                ObjectRelation::Orphan(expected) => {
                     report.unreferenced = report.unreferenced.saturating_add(1);
                     report.unreferenced_bytes =
                         report.unreferenced_bytes.saturating_add(object.size);

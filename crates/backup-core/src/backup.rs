@@ -23,9 +23,11 @@ mod batch;
 mod check;
 mod claim;
 mod commit;
+mod draft;
 mod error;
 mod etcd;
 mod history;
+mod pipeline;
 mod recorder;
 mod run_state;
 mod stages;
@@ -169,7 +171,7 @@ impl Run {
     /// # Errors
     /// See [`BackupError`]; nothing is committed then.
     pub async fn take(&self, plan: BackupPlan<'_>) -> Result<NewRestorePoint, BackupError> {
-        run_state::take(self, plan).await
+        pipeline::take(self, plan).await
     }
 
     /// Checks in the store, by size and checksum, every object that this run put for `committed`, and returns

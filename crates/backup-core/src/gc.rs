@@ -1,8 +1,8 @@
-//! Leftovers: objects of runs that died before their commit. One whole listing and all manifests show them,
+//! Orphans: objects of runs that died before their commit. One whole listing and all manifests show them,
 //! and they are removed once they are older than any run can be.
 //!
 //! A deletion cannot be undone, so every doubt stops it: a manifest that cannot be read or trusted, a listing
-//! that lacks a needed object, a missing or wrong clock, more leftovers than dead runs can explain.
+//! that lacks a needed object, a missing or wrong clock, more orphans than dead runs can explain.
 //! [`plan_removal`] only reads. [`remove`] reads the manifests again before each batch, and spares the
 //! objects that new ones name. It can be interrupted at any point, and repeated.
 
@@ -24,13 +24,13 @@ use crate::id::{ClusterName, RestorePointId};
 use crate::progress::Progress;
 use crate::store::{Key, ObjectInfo, Store, StoreError};
 
-mod brake;
 mod findings;
 mod remove;
+mod safety_limit;
 
 pub use remove::{RemovalReport, remove};
 
-/// Largest number of leftovers that one plan removes: some 200 bytes each in memory. The next plan takes the
+/// Largest number of orphans that one plan removes: some 200 bytes each in memory. The next plan takes the
 /// rest.
 const MOST: usize = 10_000;
 /// Manifests held at the same time while they are read: at most 4 MiB each, mostly some KiB.
@@ -50,12 +50,12 @@ pub struct RemovalRules {
     pub cluster: ClusterName,
     /// Keys whose signatures are trusted. One restore point that none of them signed holds the plan.
     pub trust: Trust,
-    /// Smallest age of a leftover to remove: longer than any run takes from its first object to its manifest.
+    /// Smallest age of an orphan to remove: longer than any run takes from its first object to its manifest.
     pub grace: SignedDuration,
     /// Whether runs are made without encryption. Two such runs give equal bytes the same name.
     pub unencrypted: bool,
-    /// Whether to continue where the brake holds, because a person has checked.
-    pub past_the_brake: bool,
+    /// Whether to continue where the safety limit holds, because a person has checked.
+    pub force: bool,
     /// Clock of this machine, which must agree with the store's.
     pub clock: Arc<dyn Clock>,
 }
@@ -78,7 +78,7 @@ impl Tally {
 
 /// Object to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover {
+pub struct Orphan {
     /// Key of the object.
     pub key: Key,
     /// Size in bytes.
@@ -94,9 +94,9 @@ pub struct RemovalPlan {
     pub restore_points: u64,
     /// Objects that they need, including their manifests and signatures.
     pub needed: Tally,
-    /// All leftovers, whatever their age.
+    /// All orphans, whatever their age.
     pub left: Tally,
-    /// Leftovers that are older than the grace time.
+    /// Orphans that are older than the grace time.
     pub old: Tally,
     /// Whether a rule holds the plan; then nothing is removed, and a finding has the reason.
     pub held: bool,
@@ -104,7 +104,7 @@ pub struct RemovalPlan {
     pub findings: Vec<Finding>,
     /// Objects that would be removed if no rule held the plan, in the order of the listing; at most ten
     /// thousand.
-    pub leftovers: Vec<Leftover>,
+    pub orphans: Vec<Orphan>,
     /// Manifests that were taken into account.
     known: HashSet<Digest>,
 }
@@ -118,13 +118,13 @@ impl RemovalPlan {
     /// Reports whether [`remove`] would remove anything.
     #[must_use]
     pub fn removes(&self) -> bool {
-        !self.held && !self.leftovers.is_empty()
+        !self.held && !self.orphans.is_empty()
     }
 }
 
-/// Reason why leftovers could not be searched, or a removal could not start.
+/// Reason why orphans could not be searched, or a removal could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum LeftoversError {
+pub enum OrphanError {
     /// The store cannot be listed or read.
     #[error("cannot look at {what}")]
     Store {
@@ -138,7 +138,7 @@ pub enum LeftoversError {
     Catalog(#[from] CatalogError),
 }
 
-/// Searches for leftovers below the prefix of `store`. Changes nothing.
+/// Searches for orphans below the prefix of `store`. Changes nothing.
 ///
 /// # Errors
 /// If the store cannot be read, or cannot be listed to its end; everything else is a finding.
@@ -146,7 +146,7 @@ pub async fn plan_removal(
     store: &Arc<dyn Store>,
     rules: &RemovalRules,
     progress: &dyn Progress,
-) -> Result<RemovalPlan, LeftoversError> {
+) -> Result<RemovalPlan, OrphanError> {
     let mut plan = RemovalPlan::default();
     // Before the listing: an object that is put during it must not look older than it is.
     let now = time(store.as_ref(), rules, &mut plan).await?;
@@ -200,7 +200,7 @@ pub async fn plan_removal(
         if rules.unencrypted || judge.unencrypted {
             plan.hold(findings::unencrypted());
         }
-        if let Some(finding) = brake::judge(&plan).filter(|_| !rules.past_the_brake) {
+        if let Some(finding) = safety_limit::judge(&plan).filter(|_| !rules.force) {
             plan.hold(finding);
         }
     }
@@ -214,7 +214,7 @@ async fn time(
     store: &dyn Store,
     rules: &RemovalRules,
     plan: &mut RemovalPlan,
-) -> Result<Option<Timestamp>, LeftoversError> {
+) -> Result<Option<Timestamp>, OrphanError> {
     let told = store.date().await.map_err(|source| failed(store, source))?;
     let Some(theirs) = told else {
         plan.hold(findings::no_time(store));
@@ -229,8 +229,8 @@ async fn time(
     Ok(Some(theirs.min(ours)))
 }
 
-fn failed(store: &dyn Store, source: StoreError) -> LeftoversError {
-    LeftoversError::Store {
+fn failed(store: &dyn Store, source: StoreError) -> OrphanError {
+    OrphanError::Store {
         what: store.describe(),
         source,
     }
@@ -241,7 +241,7 @@ async fn claim(
     store: &dyn Store,
     rules: &RemovalRules,
     plan: &mut RemovalPlan,
-) -> Result<Option<Digest>, LeftoversError> {
+) -> Result<Option<Digest>, OrphanError> {
     let key = layout::claim();
     match store.get(&key).await {
         Ok(bytes) => {
@@ -254,7 +254,7 @@ async fn claim(
         }
         // This is normal for an empty prefix.
         Err(StoreError::NotFound { .. }) => Ok(None),
-        Err(source) => Err(LeftoversError::Store {
+        Err(source) => Err(OrphanError::Store {
             what: key.to_string(),
             source,
         }),
@@ -310,14 +310,14 @@ fn count(doubt: &mut Option<(String, u64)>, text: String) {
     *count = count.saturating_add(1);
 }
 
-/// Walks the whole listing, and records the leftovers in the plan.
+/// Walks the whole listing, and records the orphans in the plan.
 async fn list(
     store: &dyn Store,
     needs: &mut NeededObjects,
     rules: &RemovalRules,
     now: Option<Timestamp>,
     plan: &mut RemovalPlan,
-) -> Result<(), LeftoversError> {
+) -> Result<(), OrphanError> {
     let mut strangers = Vec::new();
     let (mut unknown_manifests, mut ageless) = (false, 0_u64);
     let mut stranger_is = |name: &str| {
@@ -336,7 +336,7 @@ async fn list(
                 ObjectRelation::Needed(_) => plan.needed.add(object.size),
                 ObjectRelation::Apart(_) => {}
                 ObjectRelation::Foreign => stranger_is(object.key.as_str()),
-                ObjectRelation::Leftover(_) => {
+                ObjectRelation::Orphan(_) => {
                     plan.left.add(object.size);
                     match now.zip(object.modified) {
                         Some((now, put)) => old(plan, rules, now, object, put),
@@ -357,7 +357,7 @@ async fn list(
     Ok(())
 }
 
-/// Records a leftover that is older than the grace time.
+/// Records an orphan that is older than the grace time.
 fn old(
     plan: &mut RemovalPlan,
     rules: &RemovalRules,
@@ -373,8 +373,8 @@ fn old(
         return;
     }
     plan.old.add(object.size);
-    if plan.leftovers.len() < MOST {
-        plan.leftovers.push(Leftover {
+    if plan.orphans.len() < MOST {
+        plan.orphans.push(Orphan {
             key: object.key,
             bytes: object.size,
             put,

@@ -1,4 +1,4 @@
-//! Tests that a sweep removes the leftovers of dead runs, and nothing else, whatever the state of the prefix.
+//! Tests that a sweep removes the orphans of dead runs, and nothing else, whatever the state of the prefix.
 
 mod removal;
 mod rules;

@@ -36,7 +36,7 @@ pub(crate) fn rules(
         trust: Trust::Keys(keys),
         grace: SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX),
         unencrypted: config.encryption == Some(Encryption::None),
-        past_the_brake: false,
+        force: false,
         clock: Arc::clone(clock),
     })
 }

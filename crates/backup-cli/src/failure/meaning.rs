@@ -3,7 +3,7 @@
 use backup_core::audit::AuditError;
 use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
-use backup_core::gc::LeftoversError;
+use backup_core::gc::OrphanError;
 use backup_core::proxy::ProxyError;
 use backup_core::read::{LocalSnapshotError, RestoreError};
 use backup_core::store::StoreError;
@@ -59,7 +59,7 @@ fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         None => {}
     }
     match cause.downcast_ref() {
-        Some(LeftoversError::Catalog(error)) => catalog(error),
+        Some(OrphanError::Catalog(error)) => catalog(error),
         _ => None,
     }
 }

@@ -27,7 +27,7 @@ pub(crate) enum ObjectRelation {
     /// checked.
     Apart(Option<NeededObject>),
     /// No manifest names it: a run that died left it, or a run is in progress.
-    Leftover(NeededObject),
+    Orphan(NeededObject),
     /// Its name is not one of the format.
     Foreign,
 }
@@ -65,14 +65,14 @@ impl NeededObjects {
         let needed = self.objects.remove(&kind);
         match (needed.and_then(promised), promised(object.size)) {
             (Some(expected), _) => ObjectRelation::Needed(expected),
-            (None, Some(expected)) if self.is_leftover(&kind) => ObjectRelation::Leftover(expected),
+            (None, Some(expected)) if self.is_leftover(&kind) => ObjectRelation::Orphan(expected),
             // A probe shows what a store supports, and nobody reads its content.
             (None, Some(_)) if matches!(kind, ObjectKind::Probe(_)) => ObjectRelation::Apart(None),
             (None, promised) => ObjectRelation::Apart(promised),
         }
     }
 
-    /// Whether an object of this kind that no restore point needs is a leftover.
+    /// Whether an object of this kind that no restore point needs is an orphan.
     fn is_leftover(&self, kind: &ObjectKind) -> bool {
         match kind {
             ObjectKind::Pack(_)

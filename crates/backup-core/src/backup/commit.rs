@@ -1,21 +1,18 @@
-//! Beginning and end of a run: its epoch, and the objects that make it a restore point.
+//! End of a run: the objects that make it a restore point.
 
 use bytes::Bytes;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::draft::Draft;
 use super::history::RunHistory;
 use super::run_state::RunState;
 use super::stages::UploadTotals;
 use super::stored_component::StoredComponent;
 use super::{BackupError, NewRestorePoint, Protection, Run, check, put};
-use crate::catalog::RestorePoint;
-use crate::crypt::{Sealer, Verdict, new_epoch};
+use crate::crypt::Sealer;
 use crate::digest::Digest;
 use crate::format::index::{self, MAX_CHUNKS, PackChunks};
-use crate::format::manifest::{
-    Cost, Encryption, Epoch, MAX_MANIFEST, Manifest, Parent, StoredObject,
-};
+use crate::format::manifest::{Cost, Encryption, MAX_MANIFEST, Manifest, Parent, StoredObject};
 use crate::format::{FormatError, VERSION, layout};
 use crate::id::RestorePointId;
 use crate::progress::Phase;
@@ -32,71 +29,6 @@ const MAX_INDEXES: usize = 96;
 /// Duration above which a run checks the objects that it put before it commits. Most runs end sooner, and
 /// leftovers are older when they are removed.
 const UNLOOKED: SignedDuration = SignedDuration::from_secs(30);
-
-/// Properties of a restore point that are decided before its bytes arrive.
-pub(super) struct Draft {
-    began: Timestamp,
-    epoch: Option<Epoch>,
-}
-
-impl Draft {
-    /// Records the time, and finds or makes the epoch. The parent's epoch stays in use for its calendar
-    /// month, if its recipients are the same and this run's own key signed the parent.
-    pub(super) async fn begin(
-        run: &Run,
-        parent: Option<&RestorePoint>,
-    ) -> Result<(Self, Sealer, UploadTotals), BackupError> {
-        let began = run.clock.now();
-        let Protection::Recipients(recipients) = &run.protection else {
-            return Ok((
-                Self { began, epoch: None },
-                Sealer::plain(),
-                UploadTotals::default(),
-            ));
-        };
-        let mut recipients = recipients.clone();
-        recipients.sort();
-        recipients.dedup();
-        let goes_on = |e: &&Epoch| e.recipients == recipients && month(e.began) == month(began);
-        let parent = parent.filter(|p| p.verdict == Verdict::Trusted);
-        if let Some(epoch) = parent
-            .and_then(|p| p.manifest.epochs().last())
-            .filter(goes_on)
-        {
-            let sealer = Sealer::to(std::slice::from_ref(&epoch.recipient));
-            let epoch = Some(epoch.clone());
-            return Ok((Self { began, epoch }, sealer, UploadTotals::default()));
-        }
-        let new = new_epoch(&recipients)?;
-        let sealer = Sealer::to(std::slice::from_ref(&new.recipient));
-        let key = layout::epoch_key(new.digest);
-        let key = put(run.store.as_ref(), &key, new.key_object, new.digest).await?;
-        let spent = UploadTotals {
-            objects: 1,
-            bytes: key.bytes,
-        };
-        let epoch = Some(Epoch {
-            recipient: new.recipient,
-            key,
-            recipients,
-            began,
-        });
-        Ok((Self { began, epoch }, sealer, spent))
-    }
-
-    /// Returns the public half of the epoch; empty without encryption.
-    pub(super) fn epoch_text(&self) -> String {
-        self.epoch
-            .as_ref()
-            .map(|e| e.recipient.to_string())
-            .unwrap_or_default()
-    }
-}
-
-fn month(time: Timestamp) -> (i16, i8) {
-    let date = time.to_zoned_datetime(TimeZone::UTC);
-    (date.year(), date.month())
-}
 
 /// Stores the indexes, the signature and, last, the manifest.
 pub(super) async fn commit(work: RunState<'_>) -> Result<NewRestorePoint, BackupError> {

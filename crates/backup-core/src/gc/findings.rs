@@ -154,7 +154,7 @@ pub(super) fn no_restore_point(old: Tally) -> Finding {
         Severity::Warning,
         cause,
         "nothing is removed: check whether manifests were deleted, and put them back from a replica or an \
-         older version of the bucket; if all is well, `backupd sweep --past-the-brake`",
+         older version of the bucket; if all is well, `backupd sweep --force`",
     )
 }
 
@@ -167,7 +167,7 @@ pub(super) fn too_much(old: Tally, needed: Tally) -> Finding {
         Severity::Warning,
         cause,
         "nothing is removed: check whether manifests were deleted (`restore-cli list`), or runs crash again \
-         and again; if all is well, `backupd sweep --past-the-brake`",
+         and again; if all is well, `backupd sweep --force`",
     )
 }
 

@@ -1,4 +1,4 @@
-//! Removal of a plan's leftovers, a few at a time, with a check of the manifests before each batch.
+//! Removal of a plan's orphans, a few at a time, with a check of the manifests before each batch.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Leftover, LeftoversError, RemovalPlan, RemovalRules, Tally, findings};
+use super::{Orphan, OrphanError, RemovalPlan, RemovalRules, Tally, findings};
 use crate::audit::NeededObjects;
 use crate::catalog::{Catalog, CatalogError};
 use crate::crypt::Verdict;
@@ -16,7 +16,7 @@ use crate::format::layout::ObjectKind;
 use crate::format::manifest::Finding;
 use crate::store::{Store, StoreError};
 
-/// Leftovers removed after one check of the manifests: some seconds of work, in which no run commits objects
+/// Orphans removed after one check of the manifests: some seconds of work, in which no run commits objects
 /// that old.
 const BATCH: usize = 500;
 /// Deletes at the same time: hides round trips, and leaves the store to the runs.
@@ -43,7 +43,7 @@ pub struct RemovalReport {
     pub findings: Vec<Finding>,
 }
 
-/// Removes the leftovers of `plan`, which may be some minutes old, unless a rule holds the plan. Ends early,
+/// Removes the orphans of `plan`, which may be some minutes old, unless a rule holds the plan. Ends early,
 /// and soon, when `cancel` is set.
 ///
 /// # Errors
@@ -54,7 +54,7 @@ pub async fn remove(
     rules: &RemovalRules,
     plan: &RemovalPlan,
     cancel: &CancellationToken,
-) -> Result<RemovalReport, LeftoversError> {
+) -> Result<RemovalReport, OrphanError> {
     let mut result = RemovalReport::default();
     if !plan.removes() {
         result.complete = !plan.held;
@@ -64,7 +64,7 @@ pub async fn remove(
     let mut failed: Option<StoreError> = None;
     let mut spared = SparedObjects::new(store, rules, plan);
     let mut gone_through = 0_usize;
-    for batch in plan.leftovers.chunks(BATCH) {
+    for batch in plan.orphans.chunks(BATCH) {
         let looked = tokio::select! {
             looked = spared.look() => looked?,
             () = cancel.cancelled() => break,
@@ -76,9 +76,9 @@ pub async fn remove(
         let stop = cancel.child_token();
         // Not a closure: the compiler could not prove that the future is `Send`.
         let mut wanted = Vec::with_capacity(batch.len());
-        for leftover in batch {
-            if !spared.has(leftover) {
-                wanted.push(delete(store.as_ref(), leftover, &stop));
+        for orphan in batch {
+            if !spared.has(orphan) {
+                wanted.push(delete(store.as_ref(), orphan, &stop));
             }
         }
         let kept = batch.len().saturating_sub(wanted.len());
@@ -94,7 +94,7 @@ pub async fn remove(
             sleep(WIND_DOWN).await;
         });
         loop {
-            let (leftover, deleted) = tokio::select! {
+            let (orphan, deleted) = tokio::select! {
                 biased;
                 next = deletes.next() => match next {
                     Some(next) => next,
@@ -105,9 +105,9 @@ pub async fn remove(
             match deleted {
                 None => {}
                 Some(Ok(())) => {
-                    result.removed.add(leftover.bytes);
-                    let (key, bytes) = (leftover.key.as_str(), leftover.bytes);
-                    tracing::info!(key, bytes, put = %leftover.put, "a leftover was removed");
+                    result.removed.add(orphan.bytes);
+                    let (key, bytes) = (orphan.key.as_str(), orphan.bytes);
+                    tracing::info!(key, bytes, put = %orphan.put, "a leftover was removed");
                 }
                 Some(Err(error)) => {
                     result.errors = result.errors.saturating_add(1);
@@ -123,7 +123,7 @@ pub async fn remove(
         }
         gone_through = gone_through.saturating_add(batch.len());
     }
-    result.complete = gone_through == plan.leftovers.len();
+    result.complete = gone_through == plan.orphans.len();
     if let Some(error) = &failed {
         result.findings.push(findings::not_removed(
             error,
@@ -132,7 +132,7 @@ pub async fn remove(
         ));
     } else if !result.complete && Instant::now() >= deadline {
         let done = result.removed.objects.saturating_add(result.spared);
-        let all = u64::try_from(plan.leftovers.len()).unwrap_or(u64::MAX);
+        let all = u64::try_from(plan.orphans.len()).unwrap_or(u64::MAX);
         result
             .findings
             .push(findings::late(all.saturating_sub(done)));
@@ -140,16 +140,16 @@ pub async fn remove(
     Ok(result)
 }
 
-/// Deletes one leftover, unless `stop` was set before.
+/// Deletes one orphan, unless `stop` was set before.
 async fn delete<'l>(
     store: &dyn Store,
-    leftover: &'l Leftover,
+    orphan: &'l Orphan,
     stop: &CancellationToken,
-) -> (&'l Leftover, Option<Result<(), StoreError>>) {
+) -> (&'l Orphan, Option<Result<(), StoreError>>) {
     if stop.is_cancelled() {
-        return (leftover, None);
+        return (orphan, None);
     }
-    (leftover, Some(store.delete(&leftover.key).await))
+    (orphan, Some(store.delete(&orphan.key).await))
 }
 
 /// Whether other objects may be removed although this one cannot.
@@ -184,7 +184,7 @@ impl<'p> SparedObjects<'p> {
     }
 
     /// Reads the new restore points; returns a finding if nothing more may be removed.
-    async fn look(&mut self) -> Result<Option<Finding>, LeftoversError> {
+    async fn look(&mut self) -> Result<Option<Finding>, OrphanError> {
         let entries = self.catalog.list().await?;
         let there: HashSet<_> = entries.iter().map(|e| e.digest).collect();
         if let Some(gone) = self.plan.known.iter().find(|known| !there.contains(known)) {
@@ -215,8 +215,8 @@ impl<'p> SparedObjects<'p> {
     }
 
     /// Whether a new restore point needs the object, or has it as a signature.
-    fn has(&self, leftover: &Leftover) -> bool {
-        let kind = ObjectKind::of(&leftover.key);
+    fn has(&self, orphan: &Orphan) -> bool {
+        let kind = ObjectKind::of(&orphan.key);
         kind.is_none_or(|kind| self.needs.has(&kind))
     }
 }

@@ -1,4 +1,4 @@
-//! Tests with changes between the search for leftovers and their removal, and during the removal.
+//! Tests with changes between the search for orphans and their removal, and during the removal.
 
 use backup_core::backup::{BackupError, Run};
 use backup_core::crypt::SigningKey;
@@ -24,11 +24,11 @@ async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
     assert!(world.memory.remove(&manifest));
     world.pass(LONG);
     let rules = RemovalRules {
-        past_the_brake: true,
+        force: true,
         ..world.rules()
     };
     let plan = world.look(&rules).await;
-    assert!(plan.leftovers.len() > other.len());
+    assert!(plan.orphans.len() > other.len());
     // A very slow run commits now.
     world
         .memory
@@ -147,7 +147,7 @@ async fn a_run_that_took_too_long_looks_before_it_commits() {
         }
         world.pass(LONG);
         let rules = RemovalRules {
-            past_the_brake: true,
+            force: true,
             ..world.rules()
         };
         world.sweep(&rules).await.1.removed.objects

@@ -24,7 +24,7 @@ async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
     let run = world.run();
     world.take(&run).await;
     world.take(&run).await;
-    // More than half of the needed bytes, so only a sweep past the brake removes them.
+    // More than half of the needed bytes, so only a sweep past the safety limit removes them.
     let left = world.die().await;
     let kinds: BTreeSet<&str> = left.iter().filter_map(|k| k.split('/').next()).collect();
     assert_eq!(
@@ -32,10 +32,10 @@ async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
         ["indexes", "keys", "packs", "recipes", "signatures"]
     );
     let rules = RemovalRules {
-        past_the_brake: true,
+        force: true,
         ..world.rules()
     };
-    // Young leftovers are counted, and kept.
+    // Young orphans are counted, and kept.
     world.pass(GRACE - SignedDuration::from_secs(1));
     let (plan, removed) = world.sweep(&rules).await;
     assert_eq!(plan.left.objects, u64::try_from(left.len()).unwrap());
@@ -80,7 +80,7 @@ async fn what_is_no_leftover_stays_whatever_its_age() {
     ];
     world.pass(LONG);
     let (plan, removed) = world.sweep(&world.rules()).await;
-    let listed: BTreeSet<&Key> = plan.leftovers.iter().map(|l| &l.key).collect();
+    let listed: BTreeSet<&Key> = plan.orphans.iter().map(|l| &l.key).collect();
     assert_eq!(listed, gone.iter().collect());
     assert_eq!(removed.removed.objects, 5);
     assert_eq!(world.keys().await, kept);
@@ -258,7 +258,7 @@ async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
 }
 
 #[tokio::test]
-async fn the_brake_holds_until_somebody_has_looked() {
+async fn the_safety_limit_holds_until_somebody_has_looked() {
     let world = World::new().await;
     let (first, second) = (
         world.take(&world.run()).await,
@@ -267,7 +267,7 @@ async fn the_brake_holds_until_somebody_has_looked() {
     world.die().await;
     world.pass(LONG);
     let plan = world.held(&world.rules(), "more than half").await;
-    assert!(plan.findings[0].remedy.contains("--past-the-brake"));
+    assert!(plan.findings[0].remedy.contains("--force"));
     for point in [&first, &second] {
         let manifest = layout::manifest(point.manifest.began, point.digest);
         assert!(world.memory.remove(&manifest));
@@ -276,7 +276,7 @@ async fn the_brake_holds_until_somebody_has_looked() {
         .held(&world.rules(), "there is no restore point")
         .await;
     let rules = RemovalRules {
-        past_the_brake: true,
+        force: true,
         ..world.rules()
     };
     let (_, removed) = world.sweep(&rules).await;

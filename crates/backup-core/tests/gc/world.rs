@@ -90,7 +90,7 @@ impl World {
             .unwrap()
     }
 
-    /// Starts a run that dies before its manifest; returns the names of its leftovers.
+    /// Starts a run that dies before its manifest; returns the names of its orphans.
     pub(crate) async fn die(&self) -> BTreeSet<String> {
         let before = self.keys().await;
         let fault = Arc::new(FaultStore::new(self.store()));
@@ -111,7 +111,7 @@ impl World {
         &self.keys().await - &before
     }
 
-    /// Puts a small leftover.
+    /// Puts a small orphan.
     pub(crate) async fn drop_one(&self, name: &str) -> Key {
         let bytes = Bytes::from(format!("left {name} {}", self.clock.now()));
         let digest = Digest::of(&bytes);
@@ -139,7 +139,7 @@ impl World {
             trust: Trust::Keys(vec![self.key().public().clone()]),
             grace: GRACE,
             unencrypted: false,
-            past_the_brake: false,
+            force: false,
             clock: Arc::<FixedClock>::clone(&self.clock),
         }
     }

@@ -11,7 +11,7 @@ use backup_cli::human;
 use backup_cli::open::{self, StoreAccess};
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::gc::{self, LeftoversError, RemovalPlan, RemovalReport};
+use backup_core::gc::{self, OrphanError, RemovalPlan, RemovalReport};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -37,8 +37,8 @@ pub(crate) struct Args {
     grace: Option<Duration>,
     /// Continue where more would be removed than half of what restore points lead to, or where there is
     /// none: a person has checked it
-    #[arg(long)]
-    past_the_brake: bool,
+    #[arg(long, alias = "past-the-brake")]
+    force: bool,
     #[command(flatten)]
     store: StoreFlags,
     #[command(flatten)]
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         }
     };
     let rules = gc::RemovalRules {
-        past_the_brake: args.past_the_brake,
+        force: args.force,
         ..rules
     };
     // A sweep creates nothing, so the folder must exist.
@@ -110,7 +110,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 fn conclude(
     plan: &RemovalPlan,
     removed: Option<&RemovalReport>,
-    failed: Option<LeftoversError>,
+    failed: Option<OrphanError>,
     swept: &SweepReport,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
@@ -218,7 +218,7 @@ impl SweepReport {
             removed_bytes: gone.bytes,
             spared_objects: removed.map_or(0, |r| r.spared),
             old: plan
-                .leftovers
+                .orphans
                 .iter()
                 .map(|l| LeftoverRow {
                     key: l.key.to_string(),
@@ -297,12 +297,12 @@ mod tests {
             cause: "its name does not fit the format".to_owned(),
             remedy: "find out who put it there".to_owned(),
         });
-        let old = ["packs", "recipes"].map(|folder| gc::Leftover {
+        let old = ["packs", "recipes"].map(|folder| gc::Orphan {
             key: format!("{folder}/{}", "0".repeat(64)).parse().unwrap(),
             bytes: 950_000,
             put: "2026-11-23T12:00:00Z".parse().unwrap(),
         });
-        plan.leftovers.extend(old);
+        plan.orphans.extend(old);
         let swept = SweepReport::of("s3://b/p".to_owned(), Duration::from_hours(24), &plan, None);
         insta::assert_snapshot!("sweep_table", render(&swept, Format::Table, None).unwrap());
         insta::assert_snapshot!("sweep_json", render(&swept, Format::Json, None).unwrap());

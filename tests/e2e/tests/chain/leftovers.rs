@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// Makes a bed with this deadline of a run, which decides the shortest grace time.
 async fn bed(deadline: &str) -> Result<Bed> {
     // It has its own etcd: writes of other tests would be part of a killed run's leftovers, and trigger the
-    // brake.
+    // safety limit.
     let bed = Bed::on(Ground::own().await?).await?;
     let path = bed.folder.join("butler.yaml");
     let text = std::fs::read_to_string(&path)?;
@@ -163,7 +163,7 @@ async fn a_run_at_work_beside_a_sweep_commits_what_can_be_restored() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_brake_holds_where_manifests_are_gone_until_somebody_has_looked() -> Result<()> {
+async fn the_safety_limit_holds_where_manifests_are_gone_until_somebody_has_looked() -> Result<()> {
     let bed = bed("1s").await?;
     for _ in 0..2 {
         bed.snapshot().await?;
@@ -182,13 +182,13 @@ async fn the_brake_holds_where_manifests_are_gone_until_somebody_has_looked() ->
         ensure!(output.code == Some(6), "not yet: {output:?}");
         Ok(output)
     };
-    let output = until("a brake", LIMIT, held).await?;
+    let output = until("a safety limit", LIMIT, held).await?;
     tells(
         &output,
         &[
             "there is no restore point",
             "manifests were deleted",
-            "--past-the-brake",
+            "--force",
         ],
     );
     assert_eq!(output.json()?["held"], true);
@@ -211,6 +211,7 @@ async fn the_brake_holds_where_manifests_are_gone_until_somebody_has_looked() ->
     }
     // The objects that were put last get as old as the rest.
     let forced = || async {
+        // The flag's name in version 0.1.
         let forced = sweep(&bed, "2s").arg("--past-the-brake");
         forced.output().await?.ended_with(0)?;
         let left = keys(&bed).await?;

@@ -17,7 +17,7 @@ const CONFIG: &str = "runs: { deadline: 10s }\nleftovers: { grace: 20s }\n";
 /// Makes a bed with leftovers that are old enough to be removed.
 async fn bed() -> Result<(Bed, usize, usize)> {
     // It has its own etcd: writes of other tests would be part of a killed run's leftovers, and trigger the
-    // brake.
+    // safety limit.
     let bed = Bed::on(Ground::own().await?).await?;
     configure(&bed, CONFIG)?;
     grow(&bed).await?;

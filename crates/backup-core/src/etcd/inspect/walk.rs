@@ -13,6 +13,10 @@ use super::{Contents, PageFacts};
 use crate::chunk::bbolt::page::{Header, LEAF, Meta};
 use crate::etcd::facts::SnapshotError;
 
+mod page_set;
+
+use page_set::PageSet;
+
 /// Walks all trees of a file with `pages` pages, from the root that `meta` names.
 pub(super) fn walk(
     mut summaries: Summaries,
@@ -374,38 +378,4 @@ fn follow(page: u64, first: &[u8], end: &[u8], last: &mut Vec<u8>) -> Result<(),
     last.clear();
     last.extend_from_slice(end);
     Ok(())
-}
-
-/// Pages that trees have reached: one bit each.
-struct PageSet {
-    bits: Vec<u64>,
-    pages: u64,
-}
-
-impl PageSet {
-    /// Creates a set with the first two pages, which are metas.
-    fn new(pages: u64) -> Self {
-        let words = usize::try_from(pages / 64).unwrap_or(0).saturating_add(1);
-        let mut bits = vec![0; words];
-        if let Some(first) = bits.first_mut() {
-            *first = 3;
-        }
-        Self { bits, pages }
-    }
-
-    fn mark(&mut self, page: u64, overflow: u32) -> Result<(), SnapshotError> {
-        for id in page..=page.saturating_add(overflow.into()) {
-            let word = usize::try_from(id / 64)
-                .ok()
-                .and_then(|at| self.bits.get_mut(at));
-            let Some(word) = word.filter(|_| id < self.pages) else {
-                return broken(page, "goes beyond the end of the file");
-            };
-            if *word >> (id % 64) & 1 == 1 {
-                return broken(id, "is part of two pages, or of a tree twice");
-            }
-            *word |= 1 << (id % 64);
-        }
-        Ok(())
-    }
 }
