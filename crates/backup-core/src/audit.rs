@@ -11,9 +11,9 @@ pub(crate) use crate::catalog::about_object;
 use crate::catalog::{Catalog, CatalogEntry, CatalogError, RestorePoint, is_future, list_pages};
 use crate::crypt::Trust;
 use crate::digest::Digest;
-use crate::format::claim::Claim;
 use crate::format::layout;
 use crate::format::manifest::{Encryption, Finding, Severity};
+use crate::format::owner_marker::OwnerMarker;
 use crate::id::RestorePointId;
 use crate::progress::Progress;
 use crate::store::{Access, Key, Store, StoreError};
@@ -225,7 +225,7 @@ pub async fn run(
     report.findings.extend(hidden.iter().map(findings::hidden));
     report
         .findings
-        .extend(claim(store.as_ref(), &claims).await?);
+        .extend(owner_marker(store.as_ref(), &claims).await?);
     list_all(store.as_ref(), &mut needs, &mut report, options, progress).await?;
     let missing = needs.missing();
     report
@@ -282,26 +282,26 @@ fn about_point(point: &RestorePoint) -> Vec<Finding> {
     found
 }
 
-/// Checks the claim, and compares it with the claims that the restore points name.
-async fn claim(
+/// Checks the owner marker, and compares it with the owner markers that the restore points name.
+async fn owner_marker(
     store: &dyn Store,
     named: &[(RestorePointId, Digest)],
 ) -> Result<Option<Finding>, AuditError> {
-    let key = layout::claim();
+    let key = layout::owner_marker();
     match store.get(&key).await {
         Ok(bytes) => {
             let found = Digest::of(&bytes);
             let mut others = named.iter().filter(|(_, digest)| *digest != found);
-            Ok(match (Claim::parse(&bytes), others.next()) {
-                (Err(e), _) => Some(findings::bad_claim(&e)),
+            Ok(match (OwnerMarker::parse(&bytes), others.next()) {
+                (Err(e), _) => Some(findings::bad_owner_marker(&e)),
                 (Ok(_), Some((first, _))) => {
                     let more = others.count();
-                    Some(findings::other_claim(first, more))
+                    Some(findings::other_owner_marker(first, more))
                 }
                 (Ok(_), None) => None,
             })
         }
-        Err(StoreError::NotFound { .. }) => Ok((!named.is_empty()).then(findings::no_claim)),
+        Err(StoreError::NotFound { .. }) => Ok((!named.is_empty()).then(findings::no_owner_marker)),
         Err(source) => Err(AuditError::Store {
             key: key.to_string(),
             source,

@@ -1,6 +1,6 @@
 //! Backup run that reads sources into the store and commits them with a manifest at the end.
 //!
-//! Order of writes: claim, epoch key, packs, recipes, indexes, signature, manifest. Each object names only
+//! Order of writes: owner marker, epoch key, packs, recipes, indexes, signature, manifest. Each object names only
 //! objects that were put before it. A run that dies leaves objects that nothing refers to, and never a
 //! restore point with a hole.
 
@@ -21,12 +21,12 @@ use crate::store::{CreateOutcome, Key, Store};
 mod archive;
 mod batch;
 mod check;
-mod claim;
 mod commit;
 mod draft;
 mod error;
 mod etcd;
 mod history;
+mod owner_marker;
 mod pipeline;
 mod recorder;
 mod run_state;
@@ -234,7 +234,7 @@ impl Run {
     /// # Errors
     /// If the store cannot be read, or its prefix belongs to another cluster.
     pub async fn kit_files(&self) -> Result<Vec<String>, BackupError> {
-        let claimed = claim::claim(self).await?;
+        let claimed = owner_marker::owner_marker(self).await?;
         history::kit_files(self, &claimed).await
     }
 

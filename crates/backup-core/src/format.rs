@@ -1,13 +1,13 @@
-//! Stored format, version 1, as in FORMAT.md: keys, packs, indexes, recipes, manifests, the claim. Pure
+//! Stored format, version 1, as in FORMAT.md: keys, packs, indexes, recipes, manifests, the owner marker. Pure
 //! functions of bytes; no store, no clock.
 
-pub mod claim;
 pub mod export;
 pub mod gaps;
 pub mod index;
 pub mod layout;
 pub mod limits;
 pub mod manifest;
+pub mod owner_marker;
 pub mod pack;
 pub mod recipe;
 pub mod varint;
@@ -34,7 +34,7 @@ pub enum FormatError {
         /// Its version.
         found: u64,
     },
-    /// A manifest or claim is not valid JSON of the expected form.
+    /// A manifest or owner marker is not valid JSON of the expected form.
     #[error("this {object} is not readable at `{path}`")]
     Json {
         /// The kind of object.

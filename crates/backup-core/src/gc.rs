@@ -17,9 +17,9 @@ use crate::catalog::{Catalog, CatalogError, RestorePoint, list_pages};
 use crate::clock::Clock;
 use crate::crypt::{Trust, Verdict};
 use crate::digest::Digest;
-use crate::format::claim::Claim;
 use crate::format::layout;
 use crate::format::manifest::{Encryption, Finding};
+use crate::format::owner_marker::OwnerMarker;
 use crate::id::{ClusterName, RestorePointId};
 use crate::progress::Progress;
 use crate::store::{Key, ObjectInfo, Store, StoreError};
@@ -154,7 +154,7 @@ pub async fn plan_removal(
     let catalog = Catalog::new(Arc::clone(store));
     let entries = catalog.list().await?;
     plan.restore_points = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    let claim = claim(store.as_ref(), rules, &mut plan).await?;
+    let claim = owner_marker(store.as_ref(), rules, &mut plan).await?;
     let mut needs = NeededObjects::default();
     let mut judge = Judge::new(rules, claim);
     for entries in entries.chunks(MANIFESTS) {
@@ -194,7 +194,7 @@ pub async fn plan_removal(
         plan.hold(hidden(finding));
     }
     if claim.is_none() && !plan.held && (plan.restore_points > 0 || plan.left.objects > 0) {
-        plan.hold(findings::no_claim());
+        plan.hold(findings::no_owner_marker());
     }
     if plan.old.objects > 0 {
         if rules.unencrypted || judge.unencrypted {
@@ -236,19 +236,19 @@ fn failed(store: &dyn Store, source: StoreError) -> OrphanError {
     }
 }
 
-/// Checks which cluster has the prefix, and returns the digest of its claim.
-async fn claim(
+/// Checks which cluster has the prefix, and returns the digest of its owner marker.
+async fn owner_marker(
     store: &dyn Store,
     rules: &RemovalRules,
     plan: &mut RemovalPlan,
 ) -> Result<Option<Digest>, OrphanError> {
-    let key = layout::claim();
+    let key = layout::owner_marker();
     match store.get(&key).await {
         Ok(bytes) => {
-            match Claim::parse(&bytes) {
+            match OwnerMarker::parse(&bytes) {
                 Ok(claim) if claim.cluster == rules.cluster => return Ok(Some(Digest::of(&bytes))),
                 Ok(claim) => plan.hold(findings::of_another(&claim.cluster, &rules.cluster)),
-                Err(error) => plan.hold(findings::bad_claim(&error)),
+                Err(error) => plan.hold(findings::bad_owner_marker(&error)),
             }
             Ok(None)
         }
@@ -300,7 +300,7 @@ impl<'r> Judge<'r> {
 
     fn findings(&self) -> impl Iterator<Item = Finding> {
         let distrusted = self.distrusted.as_ref().map(findings::distrusted);
-        let strangers = self.strangers.as_ref().map(findings::other_claim);
+        let strangers = self.strangers.as_ref().map(findings::other_owner_marker);
         distrusted.into_iter().chain(strangers)
     }
 }

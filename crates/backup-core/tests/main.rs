@@ -1,5 +1,7 @@
 //! Tests of the library from outside, as one program.
 
+#![cfg(test)]
+
 mod frozen;
 mod gc;
 mod hostile;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use backup_core::backup::{Protection, Run};
 use backup_core::clock::FixedClock;
 use backup_core::crypt::new_identity;
-use backup_core::format::claim::Claim;
 use backup_core::format::layout;
 use backup_core::format::manifest::Manifest;
+use backup_core::format::owner_marker::OwnerMarker;
 use backup_core::progress::SilentProgress;
 use backup_core::store::Key;
 use backup_core::store::local::LocalStore;
@@ -99,14 +99,14 @@ async fn what_a_run_writes_today_is_valid() {
         &file(manifest),
     );
     assert_valid(
-        &schema::<Claim>("claim.v1.schema.json"),
-        &file(layout::claim()),
+        &schema::<OwnerMarker>("claim.v1.schema.json"),
+        &file(layout::owner_marker()),
     );
 }
 
 #[test]
 fn the_claims_schema_is_held_and_holds() {
-    let schema = schema::<Claim>("claim.v1.schema.json");
+    let schema = schema::<OwnerMarker>("claim.v1.schema.json");
     for prefix in ["age", "none"] {
         assert_valid(
             &schema,

@@ -1,4 +1,9 @@
 //! Worker of one cluster under a clock that the test sets.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -27,8 +27,9 @@
 //! ```
 
 pub mod etcd;
-pub mod kit;
+
 pub mod kube;
+pub mod recovery_files;
 pub mod talos;
 
 // Parts that the clients share.

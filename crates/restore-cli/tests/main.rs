@@ -1,4 +1,6 @@
 //! Tests of the program as a process, as one program.
 
+#![cfg(test)]
+
 mod cli;
 mod objects;

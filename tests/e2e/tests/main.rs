@@ -1,5 +1,7 @@
 //! Tests on the lab of real components, as one program.
 
+#![cfg(test)]
+
 mod alerts;
 mod butler;
 mod chain;

@@ -7,8 +7,8 @@ use backup_core::gc::OrphanError;
 use backup_core::proxy::ProxyError;
 use backup_core::read::{LocalSnapshotError, RestoreError};
 use backup_core::store::StoreError;
-use cluster_client::kit::KitError;
 use cluster_client::kube::KubeError;
+use cluster_client::recovery_files::RecoveryFilesError;
 use cluster_client::talos::TalosConfigError;
 use cluster_restore::etcd::{DatastoreError, EtcdRestoreError};
 
@@ -26,7 +26,10 @@ fn of_chain(chain: anyhow::Chain<'_>) -> Option<Exit> {
 }
 
 fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if cause.is::<ConfigError>() || cause.is::<TalosConfigError>() || cause.is::<KitError>() {
+    if cause.is::<ConfigError>()
+        || cause.is::<TalosConfigError>()
+        || cause.is::<RecoveryFilesError>()
+    {
         return Some(Exit::Usage);
     }
     if cause.is::<ProxyError>() {
@@ -133,7 +136,7 @@ fn backup(error: &BackupError) -> Option<Exit> {
         BackupError::Claimed { .. }
         | BackupError::NotWriteOnce { .. }
         | BackupError::TwoClusters { .. } => Some(Exit::Refused),
-        BackupError::Conflict { .. } | BackupError::Claim { .. } => Some(Exit::Damaged),
+        BackupError::Conflict { .. } | BackupError::OwnerMarker { .. } => Some(Exit::Damaged),
         BackupError::Cancelled => Some(Exit::Interrupted),
         // A script can act on a code that all components have in common.
         BackupError::Nothing { failures, .. } => {

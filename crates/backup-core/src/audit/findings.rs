@@ -221,34 +221,34 @@ pub(super) fn age(
     None
 }
 
-pub(super) fn bad_claim(error: &FormatError) -> Finding {
+pub(super) fn bad_owner_marker(error: &FormatError) -> Finding {
     finding(
         Severity::Error,
-        layout::CLAIM,
+        layout::OWNER_MARKER,
         format!("{error}"),
-        "put the claim back; every manifest names its SHA-256",
+        "put the owner marker back; every manifest names its SHA-256",
     )
 }
 
-pub(super) fn no_claim() -> Finding {
+pub(super) fn no_owner_marker() -> Finding {
     finding(
         Severity::Warning,
-        layout::CLAIM,
-        "there are restore points but no claim that ties the prefix to a cluster".to_owned(),
-        "put the claim back; every manifest names its SHA-256",
+        layout::OWNER_MARKER,
+        "there are restore points but no owner marker that ties the prefix to a cluster".to_owned(),
+        "put the owner marker back; every manifest names its SHA-256",
     )
 }
 
-pub(super) fn other_claim(first: &RestorePointId, more: usize) -> Finding {
+pub(super) fn other_owner_marker(first: &RestorePointId, more: usize) -> Finding {
     let more = match more {
         0 => String::new(),
         n => format!(" and {n} more"),
     };
     finding(
         Severity::Error,
-        layout::CLAIM,
-        format!("it is not the claim that restore point {first}{more} was made for"),
-        "find out whether the claim was changed or restore points of another cluster were put \
+        layout::OWNER_MARKER,
+        format!("it is not the owner marker that restore point {first}{more} was made for"),
+        "find out whether the owner marker was changed or restore points of another cluster were put \
          here, before you restore from them",
     )
 }

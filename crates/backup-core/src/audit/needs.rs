@@ -22,7 +22,7 @@ pub(crate) struct NeededObjects {
 pub(crate) enum ObjectRelation {
     /// A restore point needs it.
     Needed(NeededObject),
-    /// No restore point needs it, and that is normal: the claim, a journal, a probe, a manifest that was put
+    /// No restore point needs it, and that is normal: the owner marker, a journal, a probe, a manifest that was put
     /// meanwhile or cannot be read, an additional signature. With the digest in its name, if that has to be
     /// checked.
     Apart(Option<NeededObject>),
@@ -81,7 +81,7 @@ impl NeededObjects {
             | ObjectKind::EpochKey(_) => true,
             // A signature is put before its manifest. Beside an existing manifest it stays, whoever signed.
             ObjectKind::Signature { manifest, .. } => !self.manifests.contains(manifest),
-            ObjectKind::Claim
+            ObjectKind::OwnerMarker
             | ObjectKind::Manifest { .. }
             | ObjectKind::Journal { .. }
             | ObjectKind::Probe(_) => false,

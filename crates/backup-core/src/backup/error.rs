@@ -80,19 +80,19 @@ pub enum BackupError {
     Claimed {
         /// Description of the store.
         store: String,
-        /// Cluster that has the claim.
+        /// Cluster that has the owner marker.
         owner: ClusterName,
-        /// Time of the claim.
+        /// Time of the owner marker.
         since: jiff::Timestamp,
         /// Cluster of this run.
         cluster: ClusterName,
     },
-    /// The claim cannot be parsed.
+    /// The owner marker cannot be parsed.
     #[error("cannot read {key} of {store}")]
-    Claim {
+    OwnerMarker {
         /// Description of the store.
         store: String,
-        /// Key of the claim.
+        /// Key of the owner marker.
         key: Key,
         /// Cause.
         source: FormatError,

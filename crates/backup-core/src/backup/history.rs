@@ -1,6 +1,6 @@
 //! History of earlier runs: the parent, its epochs, and the chunks that are stored.
 
-use super::claim::StoredClaim;
+use super::owner_marker::StoredMarker;
 use super::table::ChunkTable;
 use super::{BackupError, Run};
 use crate::catalog::RestorePoint;
@@ -45,7 +45,7 @@ pub(super) struct RunHistory {
 /// Returns the names of the files in the newest kit; empty if there is none.
 pub(super) async fn kit_files(
     run: &Run,
-    claimed: &StoredClaim,
+    claimed: &StoredMarker,
 ) -> Result<Vec<String>, BackupError> {
     let name = ComponentName::kit();
     let found = find_parents(run, claimed, &[], &mut Vec::new()).await?;
@@ -60,7 +60,7 @@ pub(super) async fn kit_files(
 /// it, which is mostly the same one.
 pub(super) async fn load_history(
     run: &Run,
-    claimed: &StoredClaim,
+    claimed: &StoredMarker,
     components: &[&ComponentName],
     findings: &mut Vec<Finding>,
 ) -> Result<RunHistory, BackupError> {

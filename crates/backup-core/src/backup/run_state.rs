@@ -2,9 +2,9 @@
 
 use zeroize::Zeroizing;
 
-use super::claim::{StoredClaim, claim};
 use super::draft::Draft;
 use super::history::{RunHistory, load_history};
+use super::owner_marker::{StoredMarker, owner_marker};
 use super::stages::{self, Observer, StageContext, StreamOutcome, UploadTotals};
 use super::stored_component::StoredComponent;
 use super::table::ChunkTable;
@@ -21,7 +21,7 @@ pub(super) struct RunState<'r> {
     pub(super) findings: Vec<Finding>,
     pub(super) parts: Vec<StoredComponent>,
     pub(super) missing: Vec<ComponentName>,
-    pub(super) claimed: StoredClaim,
+    pub(super) claimed: StoredMarker,
     pub(super) draft: Draft,
     pub(super) history: RunHistory,
     pub(super) spent: UploadTotals,
@@ -37,7 +37,7 @@ impl<'r> RunState<'r> {
         missing: Vec<ComponentName>,
         mut findings: Vec<Finding>,
     ) -> Result<Self, BackupError> {
-        let claimed = claim(run).await?;
+        let claimed = owner_marker(run).await?;
         let names: Vec<&ComponentName> = names.iter().collect();
         let history = load_history(run, &claimed, &names, &mut findings).await?;
         let (draft, sealer, spent) = Draft::begin(run, history.parent.as_ref()).await?;

@@ -8,8 +8,8 @@ use crate::digest::Digest;
 use crate::id::{RestorePointId, time_text};
 use crate::store::Key;
 
-/// Key of the claim, the only object with a fixed name: it ties the prefix to one cluster.
-pub const CLAIM: &str = "claim.json";
+/// Key of the owner marker, the only object with a fixed name: it ties the prefix to one cluster.
+pub const OWNER_MARKER: &str = "claim.json";
 /// Folder of the manifests; their keys sort by time.
 pub const MANIFESTS: &str = "manifests/";
 /// Folder of the signatures, with a folder for each manifest's digest.
@@ -18,8 +18,8 @@ pub const SIGNATURES: &str = "signatures/";
 /// Kind of an object, determined from its key alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// The claim.
-    Claim,
+    /// The owner marker.
+    OwnerMarker,
     /// A pack of many chunks.
     Pack(Digest),
     /// Instructions for assembling a stream from packs.
@@ -68,8 +68,8 @@ impl ObjectKind {
     #[must_use]
     pub fn of(key: &Key) -> Option<Self> {
         let text = key.as_str();
-        if text == CLAIM {
-            return Some(Self::Claim);
+        if text == OWNER_MARKER {
+            return Some(Self::OwnerMarker);
         }
         let (folder, name) = text.split_once('/')?;
         let digest = |name: &str| Digest::from_str(name).ok();
@@ -110,12 +110,12 @@ impl ObjectKind {
         }
     }
 
-    /// Returns the SHA-256 of the object's bytes according to its name; `None` for the claim and for
+    /// Returns the SHA-256 of the object's bytes according to its name; `None` for the owner marker and for
     /// journals.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         match self {
-            Self::Claim | Self::Journal { .. } => None,
+            Self::OwnerMarker | Self::Journal { .. } => None,
             Self::Pack(d)
             | Self::Recipe(d)
             | Self::Index(d)
@@ -138,10 +138,10 @@ fn key(text: &str) -> Key {
     text.parse().expect("keys of the layout are keys")
 }
 
-/// Returns the key of the claim.
+/// Returns the key of the owner marker.
 #[must_use]
-pub fn claim() -> Key {
-    key(CLAIM)
+pub fn owner_marker() -> Key {
+    key(OWNER_MARKER)
 }
 
 /// Returns the key of a pack.
@@ -210,7 +210,7 @@ pub fn signature(manifest: Digest, digest: Digest) -> Key {
 #[must_use]
 pub fn key_of(kind: &ObjectKind) -> Option<Key> {
     Some(match kind {
-        ObjectKind::Claim => claim(),
+        ObjectKind::OwnerMarker => owner_marker(),
         ObjectKind::Pack(digest) => pack(*digest),
         ObjectKind::Recipe(digest) => recipe(*digest),
         ObjectKind::Index(digest) => index(*digest),
@@ -235,7 +235,7 @@ mod tests {
         let began: Timestamp = "2026-11-23T12:45:00Z".parse().unwrap();
         let id = RestorePointId::new(began, a);
         for (key, kind) in [
-            (claim(), ObjectKind::Claim),
+            (owner_marker(), ObjectKind::OwnerMarker),
             (pack(a), ObjectKind::Pack(a)),
             (recipe(a), ObjectKind::Recipe(a)),
             (index(a), ObjectKind::Index(a)),

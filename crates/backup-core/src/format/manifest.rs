@@ -25,7 +25,7 @@ pub struct Manifest {
     pub tool: String,
     /// The cluster.
     pub cluster: ClusterName,
-    /// SHA-256 of the prefix's claim.
+    /// SHA-256 of the prefix's owner marker.
     pub claim: Digest,
     /// When the run began.
     #[schemars(with = "String")]

@@ -78,19 +78,19 @@ pub(super) fn of_another(owner: &ClusterName, wanted: &ClusterName) -> Finding {
     )
 }
 
-pub(super) fn bad_claim(error: &FormatError) -> Finding {
+pub(super) fn bad_owner_marker(error: &FormatError) -> Finding {
     let cause = format!(
         "{} cannot be read, so the owner of the prefix is unknown: {}",
-        layout::CLAIM,
+        layout::OWNER_MARKER,
         causes::line(error)
     );
     held(Severity::Error, cause, AUDIT)
 }
 
-pub(super) fn no_claim() -> Finding {
+pub(super) fn no_owner_marker() -> Finding {
     let cause = format!(
         "there is no {}, so the owner of the prefix is unknown",
-        layout::CLAIM
+        layout::OWNER_MARKER
     );
     held(Severity::Error, cause, AUDIT)
 }
@@ -105,7 +105,7 @@ pub(super) fn distrusted((first, count): &(String, u64)) -> Finding {
     )
 }
 
-pub(super) fn other_claim((first, count): &(String, u64)) -> Finding {
+pub(super) fn other_owner_marker((first, count): &(String, u64)) -> Finding {
     let cause = format!(
         "restore point {first}{} was not made for this prefix",
         and_more(*count)

@@ -239,7 +239,7 @@ async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
     };
     let plan = world.held(&rules, "without encryption").await;
     assert_eq!(plan.findings[0].severity, Severity::Info);
-    assert!(world.memory.remove(&layout::claim()));
+    assert!(world.memory.remove(&layout::owner_marker()));
     world.held(&world.rules(), "no claim.json").await;
 
     let world = World::new().await;

@@ -9,7 +9,7 @@ use backup_cli::program::Frame;
 use backup_core::backup::{BackupPlan, Origin};
 use backup_core::id::ComponentName;
 use clap::Subcommand;
-use cluster_client::kit::Kit;
+use cluster_client::recovery_files::RecoveryFiles;
 
 use crate::flags::{self, NoteFlags, WriteFlags};
 use crate::run_builder::report::RunReport;
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let given = flags::given(&args.write, None);
     let config = Config::load(&given, frame.clock.now())?;
     // Reads the files before the store is touched, so that a misspelt file name costs nothing.
-    let kit = Kit::read(&args.files).await?;
+    let kit = RecoveryFiles::read(&args.files).await?;
     let run = prepare_by(frame, &config, &args.note.note(), &RunContext::of(frame)).await?;
     if !args.replace {
         let mut dropped = run.kit_files().await?;

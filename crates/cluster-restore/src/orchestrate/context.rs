@@ -29,7 +29,7 @@ pub struct RestoreContext {
     base: Option<RestorePoint>,
     /// Steps of the restore.
     steps: Vec<Step>,
-    /// SHA-256 of the prefix's claim, if it could be read.
+    /// SHA-256 of the prefix's owner marker, if it could be read.
     claim: Option<Digest>,
     pub(super) progress: Arc<dyn Progress>,
 }
@@ -129,7 +129,7 @@ impl RestoreContext {
     ) -> Result<Self, OrchestrateError> {
         let point = setup.points.find(point, needs).await?;
         // An audit reports a claim that is missing or cannot be read.
-        let claim = setup.points.store.get(&layout::claim()).await.ok();
+        let claim = setup.points.store.get(&layout::owner_marker()).await.ok();
         let claim = claim.map(|bytes| Digest::of(&bytes));
         let progress = setup.reporter.progress();
         Ok(Self {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures::{StreamExt as _, TryStreamExt as _};
 use zeroize::Zeroizing;
 
-use super::super::claim::StoredClaim;
+use super::super::owner_marker::StoredMarker;
 use super::super::table::ChunkTable;
 use super::super::{Protection, Run};
 use crate::catalog::{RestorePoint, list_pages};
@@ -30,7 +30,7 @@ pub(super) struct IndexReader {
 }
 
 impl IndexReader {
-    pub(super) fn new(run: &Run, claimed: &StoredClaim) -> Self {
+    pub(super) fn new(run: &Run, claimed: &StoredMarker) -> Self {
         let encrypted = matches!(run.protection, Protection::Recipients(_));
         let (identities, recipient) = run
             .signing_key
@@ -45,7 +45,7 @@ impl IndexReader {
             // that does not encrypt has nothing to hide: any stable key works.
             None => Zeroizing::new(blake3::derive_key(
                 "butler-backup v1 chunk ids of an unsigned prefix",
-                claimed.claim.id.as_bytes(),
+                claimed.marker.id.as_bytes(),
             )),
         };
         Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::claim::StoredClaim;
+use super::super::owner_marker::StoredMarker;
 use super::super::{BackupError, Run};
 use super::faults;
 use crate::catalog::{
@@ -36,7 +36,7 @@ pub(super) struct EarlierPoints {
 /// Reader that returns the sound ones among earlier restore points, newest first.
 struct PointWalk<'r> {
     run: &'r Run,
-    claimed: &'r StoredClaim,
+    claimed: &'r StoredMarker,
     catalog: Catalog,
     trust: Trust,
     exclusions: Exclusions,
@@ -52,8 +52,7 @@ impl PointWalk<'_> {
             match point {
                 // One signing key may serve two clusters, and their prefixes may have been mixed.
                 Ok(point) if point.manifest.claim != self.claimed.digest => {
-                    let cause =
-                        "it was not made for this prefix's claim, so nothing is built upon it";
+                    let cause = "it was not made for this prefix's owner marker, so nothing is built upon it";
                     self.tell(faults::distrusted(entry.id.as_str(), cause.to_owned()));
                 }
                 Ok(point) => sound.push(point),
@@ -92,7 +91,7 @@ fn unreadable(source: StoreError) -> BackupError {
 /// newest kit, however old it is.
 pub(super) async fn find_parents(
     run: &Run,
-    claimed: &StoredClaim,
+    claimed: &StoredMarker,
     components: &[&ComponentName],
     findings: &mut Vec<Finding>,
 ) -> Result<EarlierPoints, BackupError> {

@@ -1,5 +1,6 @@
 //! Tests that the document, the table and the served metrics agree.
 
+use super::table::Metric;
 use super::*;
 use crate::daemon::lead::Lead;
 use crate::daemon::leftovers::LeftoversView;

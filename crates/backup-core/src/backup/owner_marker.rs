@@ -1,25 +1,25 @@
-//! Claim of a prefix for one cluster.
+//! OwnerMarker of a prefix for one cluster.
 
 use bytes::Bytes;
 
 use super::{BackupError, Run};
 use crate::digest::Digest;
-use crate::format::claim::Claim;
+use crate::format::owner_marker::OwnerMarker;
 use crate::format::{VERSION, layout};
 use crate::store::{CreateOutcome, StoreError, WriteOnceSupport};
 
-/// Claim of the prefix, and the SHA-256 of its stored bytes.
-pub(super) struct StoredClaim {
-    pub(super) claim: Claim,
+/// OwnerMarker of the prefix, and the SHA-256 of its stored bytes.
+pub(super) struct StoredMarker {
+    pub(super) marker: OwnerMarker,
     pub(super) digest: Digest,
 }
 
-/// Reads the claim, or creates it if the prefix has none. Refuses the prefix of another cluster.
-pub(super) async fn claim(run: &Run) -> Result<StoredClaim, BackupError> {
-    let key = layout::claim();
+/// Reads the owner marker, or creates it if the prefix has none. Refuses the prefix of another cluster.
+pub(super) async fn owner_marker(run: &Run) -> Result<StoredMarker, BackupError> {
+    let key = layout::owner_marker();
     let store = run.store.as_ref();
     let failed = |source| BackupError::Read {
-        what: "the claim",
+        what: "the owner marker",
         source,
     };
     let bytes = match store.get(&key).await {
@@ -41,41 +41,41 @@ pub(super) async fn claim(run: &Run) -> Result<StoredClaim, BackupError> {
                     answer,
                 });
             }
-            let claim = Claim {
+            let marker = OwnerMarker {
                 version: VERSION,
                 cluster: run.cluster.clone(),
                 id: hex::encode(uuid::Uuid::new_v4().as_bytes()),
                 claimed: run.clock.now(),
                 tool: run.tool.clone(),
             };
-            let bytes = Bytes::from(claim.to_bytes()?);
+            let bytes = Bytes::from(marker.to_bytes()?);
             let put = store.create(&key, bytes.clone(), Digest::of(&bytes)).await;
             match put.map_err(|source| BackupError::Store {
                 key: key.clone(),
                 source,
             })? {
                 CreateOutcome::New => bytes,
-                // Another run was faster, or our first try succeeded: the stored claim counts.
+                // Another run was faster, or our first try succeeded: the stored one counts.
                 CreateOutcome::Existed => store.get(&key).await.map_err(failed)?,
             }
         }
         Err(other) => return Err(failed(other)),
     };
-    let claim = Claim::parse(&bytes).map_err(|source| BackupError::Claim {
+    let marker = OwnerMarker::parse(&bytes).map_err(|source| BackupError::OwnerMarker {
         store: store.describe(),
         key: key.clone(),
         source,
     })?;
-    if claim.cluster != run.cluster {
+    if marker.cluster != run.cluster {
         return Err(BackupError::Claimed {
             store: store.describe(),
-            owner: claim.cluster,
-            since: claim.claimed,
+            owner: marker.cluster,
+            since: marker.claimed,
             cluster: run.cluster.clone(),
         });
     }
-    Ok(StoredClaim {
+    Ok(StoredMarker {
         digest: Digest::of(&bytes),
-        claim,
+        marker,
     })
 }

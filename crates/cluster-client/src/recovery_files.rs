@@ -1,4 +1,4 @@
-//! Kit: files from an operator that a restore needs and no API returns, such as machine configurations,
+//! Recovery files (component `kit`): files from an operator that a restore needs and no API returns, such as machine configurations,
 //! a secrets bundle, or the key of the encryption at rest.
 
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use backup_core::text;
 /// Largest file; it is held in memory together with the other files. Configurations are some kilobytes.
 const MAX_FILE: u64 = 16 << 20;
 /// Largest total size of all files.
-const MAX_KIT: u64 = 64 << 20;
+const MAX_TOTAL: u64 = 64 << 20;
 /// Maximum number of files; the manifest can name as many without becoming long.
 const MAX_FILES: usize = 256;
 
 /// Reason why files cannot become a kit. Each error names the file and what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum KitError {
+pub enum RecoveryFilesError {
     /// The file cannot be read.
     #[error("read {}", .file.display())]
     Read {
@@ -66,27 +66,27 @@ pub enum KitError {
 }
 
 /// Files that were read and wait to be stored. The debug output contains no content.
-pub struct Kit {
+pub struct RecoveryFiles {
     files: Vec<(String, Zeroizing<Vec<u8>>)>,
 }
 
-impl std::fmt::Debug for Kit {
+impl std::fmt::Debug for RecoveryFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.names()).finish()
     }
 }
 
-impl Kit {
+impl RecoveryFiles {
     /// Reads the files at `paths`.
     ///
     /// # Errors
-    /// See [`KitError`].
-    pub async fn read(paths: &[PathBuf]) -> Result<Self, KitError> {
+    /// See [`RecoveryFilesError`].
+    pub async fn read(paths: &[PathBuf]) -> Result<Self, RecoveryFilesError> {
         if paths.len() > MAX_FILES {
-            return Err(KitError::TooMany);
+            return Err(RecoveryFilesError::TooMany);
         }
         let mut files = Vec::with_capacity(paths.len());
-        let mut left = MAX_KIT;
+        let mut left = MAX_TOTAL;
         for path in paths {
             let name = name_of(path)?;
             let bytes = read(path, left.min(MAX_FILE)).await?;
@@ -96,7 +96,7 @@ impl Kit {
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
         let twice = files.iter().zip(files.iter().skip(1));
         if let Some(((name, _), _)) = twice.into_iter().find(|((a, _), (b, _))| a == b) {
-            return Err(KitError::Twice { name: name.clone() });
+            return Err(RecoveryFilesError::Twice { name: name.clone() });
         }
         Ok(Self { files })
     }
@@ -107,29 +107,29 @@ impl Kit {
     }
 }
 
-fn name_of(path: &Path) -> Result<String, KitError> {
+fn name_of(path: &Path) -> Result<String, RecoveryFilesError> {
     let name = path.file_name().and_then(|name| name.to_str());
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let sound = |name: &&str| (1..=100).contains(&name.len()) && name.chars().all(allowed);
-    let name = name.filter(sound).ok_or_else(|| KitError::Name {
+    let name = name.filter(sound).ok_or_else(|| RecoveryFilesError::Name {
         file: path.to_owned(),
     })?;
     Ok(name.to_owned())
 }
 
-async fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, KitError> {
+async fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, RecoveryFilesError> {
     let file = || path.to_owned();
-    let unread = |source| KitError::Read {
+    let unread = |source| RecoveryFilesError::Read {
         file: file(),
         source,
     };
     // Checked first: opening a pipe would wait for its other end.
     let metadata = tokio::fs::metadata(path).await.map_err(unread)?;
     if !metadata.is_file() {
-        return Err(KitError::NoFile { file: file() });
+        return Err(RecoveryFilesError::NoFile { file: file() });
     }
     if metadata.len() > most {
-        return Err(KitError::TooLarge { file: file() });
+        return Err(RecoveryFilesError::TooLarge { file: file() });
     }
     let opened = tokio::fs::File::open(path).await.map_err(unread)?;
     let size = usize::try_from(metadata.len()).unwrap_or(0);
@@ -138,13 +138,13 @@ async fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, KitError> {
     let mut limited = opened.take(most.saturating_add(1));
     limited.read_to_end(&mut bytes).await.map_err(unread)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
-        return Err(KitError::TooLarge { file: file() });
+        return Err(RecoveryFilesError::TooLarge { file: file() });
     }
     Ok(bytes)
 }
 
 #[async_trait]
-impl ArchiveSource for Kit {
+impl ArchiveSource for RecoveryFiles {
     async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         let mut facts = ArchiveFacts::default();
         for (name, bytes) in &self.files {
@@ -192,12 +192,12 @@ mod tests {
             vec![odd],
             vec![a.clone(), twin],
         ] {
-            told.push(Kit::read(&paths).await.unwrap_err().to_string());
+            told.push(RecoveryFiles::read(&paths).await.unwrap_err().to_string());
         }
         let told = told.join("\n");
         let told = told.replace(&folder.path().display().to_string(), "FOLDER");
         insta::assert_snapshot!(told);
-        let kit = Kit::read(&[a]).await.unwrap();
+        let kit = RecoveryFiles::read(&[a]).await.unwrap();
         assert_eq!(format!("{kit:?}"), r#"["a.yaml"]"#);
     }
 }

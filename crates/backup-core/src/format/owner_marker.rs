@@ -1,17 +1,18 @@
-//! Claim that ties a prefix to one cluster, so that two clusters never share it.
+//! OwnerMarker that ties a prefix to one cluster, so that two clusters never share it.
 
 use serde::{Deserialize, Serialize};
 
 use super::FormatError;
 use crate::id::ClusterName;
 
-/// Largest claim that is read.
-const MAX_CLAIM: usize = 64 << 10;
+/// Largest owner marker that is read.
+const MAX_OWNER_MARKER: usize = 64 << 10;
 
 /// The content of `claim.json`, created if absent by the first run and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Claim {
+#[schemars(rename = "Claim")]
+pub struct OwnerMarker {
     /// The format version, 1.
     pub version: u64,
     /// The cluster that owns the prefix.
@@ -25,7 +26,7 @@ pub struct Claim {
     pub tool: String,
 }
 
-impl Claim {
+impl OwnerMarker {
     /// Returns its stored form.
     ///
     /// # Errors
@@ -39,7 +40,7 @@ impl Claim {
     /// # Errors
     /// When it is damaged or of a newer version.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        if bytes.len() > MAX_CLAIM {
+        if bytes.len() > MAX_OWNER_MARKER {
             return Err(FormatError::damaged("claim", "it is above 64 KiB"));
         }
         super::parse_json("claim", bytes)
