@@ -15,6 +15,7 @@ use self::documents::{
     DiscoveryIdentity, DocumentKind, Encryption, EtcdEncryption, KubeCluster, Resources,
     RootDocument,
 };
+use crate::yaml;
 use backup_core::digest::Digest;
 
 const SECRETBOX: &str = "k8s:enc:secretbox:v1:";
@@ -138,10 +139,9 @@ impl ConfigFacts {
     }
 }
 
-/// Parses the first document of `text` as a `T`; returns `None` when it has another form.
+/// Reads a document as a `T`; returns `None` when it has another form.
 fn read<T: DeserializeOwned>(text: &str) -> Option<T> {
-    let first = serde_yaml_ng::Deserializer::from_str(text).next()?;
-    T::deserialize(first).ok()
+    yaml::read(text).ok()
 }
 
 /// Splits a YAML file into its documents, each with the line that starts it. The parser alone would

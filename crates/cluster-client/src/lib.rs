@@ -36,6 +36,7 @@ pub mod talos;
 mod at_rest;
 mod grpc;
 mod pem;
+mod yaml;
 
 /// Any error, as the cause of another.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::yaml::or_default;
+
 /// Kind of a document; the oldest document of a machine configuration has none.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -81,6 +83,7 @@ pub(super) struct KubeCluster {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct EtcdEncryption {
+    #[serde(deserialize_with = "or_default")]
     pub(super) config: Encryption,
 }
 
@@ -88,12 +91,14 @@ pub(super) struct EtcdEncryption {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Encryption {
+    #[serde(deserialize_with = "or_default")]
     pub(super) resources: Vec<Resources>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Resources {
+    #[serde(deserialize_with = "or_default")]
     pub(super) providers: Vec<Provider>,
 }
 
@@ -108,6 +113,7 @@ pub(super) struct Provider {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Keys {
+    #[serde(deserialize_with = "or_default")]
     pub(super) keys: Vec<IgnoredAny>,
 }
 

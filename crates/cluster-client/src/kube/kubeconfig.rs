@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::pem::unusable_key;
+use crate::yaml::{self, YamlFlaw, or_default};
 use backup_core::digest::Digest;
 use backup_core::format::export::{AuthorityFacts, KubeconfigFacts};
 use backup_core::proxy::Proxy;
@@ -49,27 +50,30 @@ struct RawKubeconfig {
 
 #[derive(Deserialize)]
 struct NamedCluster {
+    #[serde(deserialize_with = "or_default")]
     name: String,
     cluster: Option<ClusterFields>,
 }
 
 #[derive(Deserialize)]
 struct NamedUser {
+    #[serde(deserialize_with = "or_default")]
     name: String,
     user: Option<UserFields>,
 }
 
 #[derive(Deserialize)]
 struct NamedContext {
+    #[serde(deserialize_with = "or_default")]
     name: String,
     context: Option<ContextFields>,
 }
 
 #[derive(Deserialize)]
 struct ContextFields {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     cluster: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     user: String,
 }
 
@@ -233,18 +237,11 @@ fn parse(bytes: &[u8]) -> Result<RawKubeconfig, String> {
         return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
     let text = text::decode(bytes).map_err(|_| "it is not text".to_owned())?;
-    let reader = serde_yaml_ng::Deserializer::from_str(&text);
-    serde_path_to_error::deserialize(reader).map_err(|error| {
-        // Without the parser's message, which may quote a key.
-        let path = error.path().to_string();
-        match error.inner().location() {
-            Some(at) => format!(
-                "it is not a kubeconfig: line {}, column {} ({path})",
-                at.line(),
-                at.column()
-            ),
-            None => format!("it is not a kubeconfig ({path})"),
+    yaml::read(&text).map_err(|YamlFlaw { at, field }| match at {
+        Some((line, column)) => {
+            format!("it is not a kubeconfig: line {line}, column {column} ({field})")
         }
+        None => format!("it is not a kubeconfig ({field})"),
     })
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::grpc::endpoint::Endpoint;
+use crate::yaml::{self, YamlFlaw};
 use backup_core::proxy::Proxy;
 use backup_core::text;
 
@@ -213,12 +214,9 @@ impl TalosContext {
         if text.trim().is_empty() {
             return Err(TalosConfigError::Empty { file });
         }
-        let raw: RawTalosconfig = serde_path_to_error::deserialize(
-            serde_yaml_ng::Deserializer::from_str(text),
-        )
-        .map_err(|error| TalosConfigError::Syntax {
+        let raw: RawTalosconfig = yaml::read(text).map_err(|flaw| TalosConfigError::Syntax {
             file: file.clone(),
-            place: place_of(&error),
+            place: place_of(&flaw),
         })?;
         let mut contexts = raw.contexts.unwrap_or_default();
         let name = overrides
@@ -379,16 +377,14 @@ fn decode(text: &str) -> Result<Zeroizing<String>, String> {
     }
 }
 
-/// Returns where the parser stopped. Omits its message, which may quote the text at that place.
-fn place_of(error: &serde_path_to_error::Error<serde_yaml_ng::Error>) -> String {
-    let path = error.path().to_string();
-    let field = if path == "." || path.is_empty() {
-        String::new()
-    } else {
-        format!(", field {path}")
+/// Returns the words for a place in the file.
+fn place_of(flaw: &YamlFlaw) -> String {
+    let field = match flaw.field.as_str() {
+        "." | "" => String::new(),
+        field => format!(", field {field}"),
     };
-    match error.inner().location() {
-        Some(at) => format!("line {}, column {}{field}", at.line(), at.column()),
+    match flaw.at {
+        Some((line, column)) => format!("line {line}, column {column}{field}"),
         None => format!("at an unknown line{field}"),
     }
 }

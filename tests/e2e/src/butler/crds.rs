@@ -65,5 +65,5 @@ fn folder() -> PathBuf {
 fn read(path: &Path) -> Result<Value> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_yaml_ng::from_str(&text).with_context(|| format!("{} is no definition", path.display()))
+    serde_saphyr::from_str(&text).with_context(|| format!("{} is no definition", path.display()))
 }

@@ -75,5 +75,5 @@ fn document(kind: &str, fields: &Value) -> String {
 
 /// Writes a value as YAML; no value here can fail to be written.
 fn yaml(value: &Value) -> String {
-    serde_yaml_ng::to_string(value).unwrap_or_default()
+    serde_saphyr::to_string(value).unwrap_or_default()
 }

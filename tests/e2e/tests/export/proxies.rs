@@ -12,7 +12,7 @@ const LOGIN: &str = "user:p%40ss";
 /// Makes the bed's kubeconfig name the server by a name that only a proxy resolves; returns `HOST:PORT`.
 fn behind(bed: &Bed, proxy_url: Option<&str>) -> Result<String> {
     let text = std::fs::read_to_string(&bed.ground.kubeconfig)?;
-    let mut config: Value = serde_yaml_ng::from_str(&text)?;
+    let mut config: Value = serde_saphyr::from_str(&text)?;
     let cluster = config
         .pointer_mut("/clusters/0/cluster")
         .context("no cluster")?;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::bed::{Bed, EXPORT};
@@ -17,9 +16,7 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 pub(crate) fn role() -> Result<Value> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rbac.yaml");
     let text = std::fs::read_to_string(file).context(file)?;
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    let documents: Result<Vec<Value>, _> = documents.map(Value::deserialize).collect();
-    let mut documents = documents?.into_iter();
+    let mut documents = serde_saphyr::from_multiple::<Value>(&text)?.into_iter();
     let role = documents.find(|document| document["kind"] == "ClusterRole");
     role.context("no ClusterRole in deploy/rbac.yaml")
 }

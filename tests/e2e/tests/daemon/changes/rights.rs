@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, Result};
 use e2e::kube_apiserver::KubeApiserver;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::super::running::Daemon;
@@ -34,9 +33,7 @@ async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_
     let server = &cluster.server;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rbac.yaml");
     let text = std::fs::read_to_string(file)?;
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    let documents: Result<Vec<Value>, _> = documents.map(Value::deserialize).collect();
-    let mut documents = documents?.into_iter();
+    let mut documents = serde_saphyr::from_multiple::<Value>(&text)?.into_iter();
     let role = documents.find(|document| document["kind"] == "ClusterRole");
     let rules = role.context("no ClusterRole")?["rules"].clone();
     may(server, "exact", &rules).await?;

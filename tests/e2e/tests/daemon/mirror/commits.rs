@@ -48,7 +48,7 @@ async fn each_restore_point_that_changes_something_is_one_commit() -> Result<()>
     };
     assert!(written.iter().all(custom), "{written:?}");
     let team = show(&bare, &format!("main:{TEAM}/payments.yaml")).await?;
-    let team: Value = serde_yaml_ng::from_str(&team)?;
+    let team: Value = serde_saphyr::from_str(&team)?;
     let expected = json!({
         "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
         "metadata": { "name": "payments", "annotations": { "note": "0644" } },

@@ -31,9 +31,7 @@ async fn bootstrap(folder: &Path, bare: &Path, path: &str) -> Result<Vec<Value>>
     )
     .await?;
     git(&clone, &["push", "--quiet", "origin", "main"]).await?;
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    let objects = documents.map(|d| serde::Deserialize::deserialize(d).context("no YAML"));
-    let objects: Vec<Value> = objects.collect::<Result<_>>()?;
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).context("no YAML")?;
     Ok(objects.into_iter().filter(Value::is_object).collect())
 }
 
