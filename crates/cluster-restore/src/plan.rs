@@ -12,6 +12,7 @@ use super::quiesce::ParkedItem;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::{Finding, Parent, Severity};
 use backup_core::id::ClusterName;
+use cluster_client::kube::target::KubeTarget;
 
 mod cluster;
 mod file;
@@ -67,6 +68,16 @@ pub struct Target {
     pub server: String,
     /// Kubernetes version.
     pub version: String,
+}
+
+impl From<&KubeTarget> for Target {
+    fn from(cluster: &KubeTarget) -> Self {
+        Self {
+            uid: cluster.uid().to_owned(),
+            server: cluster.server().to_owned(),
+            version: cluster.version().to_owned(),
+        }
+    }
 }
 
 /// Planned outcomes for the objects of a kind.

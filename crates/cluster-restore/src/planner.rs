@@ -263,11 +263,7 @@ impl Survey<'_> {
             )
         });
         let told = planned.chain(pruned).collect();
-        let target = Target {
-            uid: target.uid().to_owned(),
-            server: target.server().to_owned(),
-            version: target.version().to_owned(),
-        };
+        let target = Target::from(target);
         document(request, Some(target), told, park, findings)
     }
 }

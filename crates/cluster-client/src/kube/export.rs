@@ -17,7 +17,7 @@ use super::request::Api;
 use super::scope::SECRETS;
 use super::sealed::SealingKeyTrial;
 use super::select::{KindDestination, KindScope, Selection};
-use super::server::{NamespaceHead, ServerVersion};
+use super::server::ConnectedCluster;
 use backup_core::archive::ResourceName;
 use backup_core::clock::Clock;
 use backup_core::format::export::{
@@ -41,9 +41,7 @@ const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
 /// View of a cluster in one run.
 #[derive(Debug)]
 pub struct KubeExport {
-    api: Api,
-    uid: String,
-    version: String,
+    cluster: ConnectedCluster,
     discovered: Discovery,
     /// Kinds that a webhook converts, in other versions: used when the webhook is down.
     unconverted: BTreeMap<ResourceName, Vec<Kind>>,
@@ -104,26 +102,19 @@ impl KubeExport {
         clock: Arc<dyn Clock>,
         cache: Option<RunCache>,
     ) -> Result<Self, SourceError> {
-        let api = Api::connect(options).await?;
-        let version: ServerVersion = api.get("/version", "version").await?;
-        let path = "/api/v1/namespaces/kube-system";
-        let system: NamespaceHead = api.get(path, "namespace").await?;
+        let cluster = ConnectedCluster::connect(options).await?;
         if let Some(selector) = &selection.selector {
-            check_selector(&api, selector).await?;
+            check_selector(&cluster.api, selector).await?;
         }
         if let Some(cache) = &cache {
-            cache
-                .begin(&system.metadata.uid, &version.git_version)
-                .await;
+            cache.begin(&cluster.uid, &cluster.version).await;
         }
-        let discovered = discover(&api, cache.as_ref()).await?;
+        let discovered = discover(&cluster.api, cache.as_ref()).await?;
         let kinds = discovered.kinds.iter();
         let unconverted = kinds.map(|kind| (kind.resource.clone(), kind.unconverted()));
         let unconverted = unconverted.filter(|(_, kinds)| !kinds.is_empty()).collect();
         Ok(Self {
-            api,
-            uid: system.metadata.uid,
-            version: version.git_version,
+            cluster,
             discovered,
             unconverted,
             selection,
@@ -150,11 +141,11 @@ impl KubeExport {
     /// Returns a client for requests other than lists.
     #[must_use]
     pub fn client(&self) -> &kube::Client {
-        self.api.client()
+        self.cluster.api.client()
     }
 
     pub(super) fn api(&self) -> &Api {
-        &self.api
+        &self.cluster.api
     }
 
     pub(super) fn cache(&self) -> Option<&RunCache> {
@@ -245,15 +236,15 @@ impl KubeExport {
 #[async_trait]
 impl ClusterSource for KubeExport {
     fn uid(&self) -> &str {
-        &self.uid
+        &self.cluster.uid
     }
 
     async fn facts(&self, taken: &[ComponentReport]) -> (KubernetesFacts, Vec<Finding>) {
         let has = |name: &ComponentName| taken.iter().any(|t| t.name == *name);
         let mut facts = KubernetesFacts {
-            uid: self.uid.clone(),
-            version: self.version.clone(),
-            server: self.api.server.clone(),
+            uid: self.cluster.uid.clone(),
+            version: self.cluster.version.clone(),
+            server: self.cluster.api.server.clone(),
             crd_chart: self.discovered.crd_chart.clone(),
             kubeconfigs: std::mem::take(&mut self.collected().kubeconfigs),
             ..KubernetesFacts::default()

@@ -20,8 +20,7 @@ use super::discover::discover;
 use super::failure::KubeError;
 use super::kind::Kind;
 use super::list::Listing;
-use super::request::Api;
-use super::server::{NamespaceHead, ServerVersion};
+use super::server::ConnectedCluster;
 use backup_core::archive::{ObjectPath, ResourceName};
 use backup_core::format::manifest::Finding;
 
@@ -49,9 +48,7 @@ pub struct TargetKind {
 
 /// Cluster that objects are written to.
 pub struct KubeTarget {
-    api: Api,
-    uid: String,
-    version: String,
+    cluster: ConnectedCluster,
     kinds: BTreeMap<ResourceName, Kind>,
     /// Groups and kinds that could not be discovered.
     findings: Vec<Finding>,
@@ -63,14 +60,8 @@ impl KubeTarget {
     /// # Errors
     /// When the API cannot be reached or rejects the credentials.
     pub async fn connect(options: &KubeOptions) -> Result<Self, KubeError> {
-        let api = Api::connect(options).await?;
-        let version: ServerVersion = api.get("/version", "version").await?;
-        let path = "/api/v1/namespaces/kube-system";
-        let system: NamespaceHead = api.get(path, "namespace").await?;
         let mut target = Self {
-            api,
-            uid: system.metadata.uid,
-            version: version.git_version,
+            cluster: ConnectedCluster::connect(options).await?,
             kinds: BTreeMap::new(),
             findings: Vec::new(),
         };
@@ -83,7 +74,7 @@ impl KubeTarget {
     /// # Errors
     /// When the API cannot be reached.
     pub async fn discover(&mut self) -> Result<(), KubeError> {
-        let found = discover(&self.api, None).await?;
+        let found = discover(&self.cluster.api, None).await?;
         self.findings = found.findings;
         let kinds = found.kinds.into_iter();
         self.kinds = kinds.map(|kind| (kind.resource.clone(), kind)).collect();
@@ -93,26 +84,27 @@ impl KubeTarget {
     /// Returns the UID of the namespace `kube-system`.
     #[must_use]
     pub fn uid(&self) -> &str {
-        &self.uid
+        &self.cluster.uid
     }
 
     /// Returns the API server's version.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.version
+        &self.cluster.version
     }
 
     /// Returns the API server's address.
     #[must_use]
     pub fn server(&self) -> &str {
-        &self.api.server
+        &self.cluster.api.server
     }
 
     /// Reports whether the server says that it is ready and serves a kind that every server has: one that
     /// has just started answers before it knows all its kinds.
     pub async fn is_ready(&self) -> bool {
         let leases = ResourceName::new("leases", "coordination.k8s.io");
-        self.kinds.contains_key(&leases) && self.api.bytes("/readyz", MAX_OBJECT).await.is_ok()
+        self.kinds.contains_key(&leases)
+            && self.cluster.api.bytes("/readyz", MAX_OBJECT).await.is_ok()
     }
 
     /// Returns findings about groups and kinds that could not be discovered.
@@ -170,7 +162,7 @@ impl KubeTarget {
             return Ok(());
         };
         let kind = &in_version(kind, api_version);
-        let mut listing = Listing::new(&self.api, kind, None);
+        let mut listing = Listing::new(&self.cluster.api, kind, None);
         loop {
             let page = match listing.next().await {
                 Ok(Some(page)) => page,
@@ -250,7 +242,7 @@ impl KubeTarget {
             return self.listed(&kind, path).await;
         }
         let place = place(&kind, path, "");
-        match self.api.bytes(&place, MAX_OBJECT).await {
+        match self.cluster.api.bytes(&place, MAX_OBJECT).await {
             Ok(bytes) => super::request::parse(&place, "object", &bytes).map(Some),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -264,7 +256,7 @@ impl KubeTarget {
             items: Vec<Value>,
         }
         let list = format!("{}?{}", kind.path(), named(&path.name));
-        let bytes = match self.api.bytes(&list, MAX_OBJECT).await {
+        let bytes = match self.cluster.api.bytes(&list, MAX_OBJECT).await {
             Ok(bytes) => bytes,
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e) => return Err(e),
@@ -282,7 +274,12 @@ impl KubeTarget {
     pub async fn served_within(&self, list: &str, limit: Duration) -> Result<(), KubeError> {
         let began = tokio::time::Instant::now();
         loop {
-            match self.api.bytes(&format!("{list}?limit=1"), MAX_OBJECT).await {
+            match self
+                .cluster
+                .api
+                .bytes(&format!("{list}?limit=1"), MAX_OBJECT)
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(e) if began.elapsed() >= limit || e.is_of_the_server() => return Err(e),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -325,6 +322,10 @@ impl TargetKind {
 
 impl std::fmt::Debug for KubeTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KubeTarget({}, {})", self.api.server, self.uid)
+        write!(
+            f,
+            "KubeTarget({}, {})",
+            self.cluster.api.server, self.cluster.uid
+        )
     }
 }

@@ -13,7 +13,7 @@ use backup_core::format::manifest::Parent;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
 
-pub(super) use self::api::{only_etcd, target_of};
+pub(super) use self::api::only_etcd;
 pub(super) use self::material::ObjectSpools;
 pub use self::request::PlanRequest;
 use super::{LATEST, ObjectSource, OrchestrateError, Requirement, RestoreSetup, has_objects};

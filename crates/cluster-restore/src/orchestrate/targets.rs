@@ -3,7 +3,6 @@
 
 use cluster_client::kube::target::KubeTarget;
 
-use super::context::target_of;
 use super::{OrchestrateError, RestoreContext, etcd};
 use crate::etcd::{EtcdPlan, NodeRole};
 use crate::plan::{Mode, Plan, Target, admit_answer};
@@ -64,7 +63,7 @@ impl RestoreTargets {
         };
         let listed = context.setup.or_cancelled(list).await?;
         Ok(Self {
-            api: Ok(target_of(target)),
+            api: Ok(Target::from(target)),
             nodes: listed.then_some(names),
             etcd: None,
         })

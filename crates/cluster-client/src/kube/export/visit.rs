@@ -41,7 +41,7 @@ pub(super) async fn visit(
         let is_empty = !matches!(&first, Ok(Some(page)) if !page.items.is_empty());
         let admission = match archive {
             KubeArchive::Resources if !is_empty => {
-                AdmissionCheck::of_kind(&export.api, reading.kind()).await
+                AdmissionCheck::of_kind(export.api(), reading.kind()).await
             }
             _ => AdmissionCheck::default(),
         };
@@ -78,7 +78,7 @@ async fn begin<'a>(
     kind: &'a Kind,
     selector: Option<&'a str>,
 ) -> (KindReader<'a>, Result<Option<Page>, KubeError>) {
-    let reading = KindReader::begin(&export.api, kind, selector, export.cache.as_ref()).await;
+    let reading = KindReader::begin(export.api(), kind, selector, export.cache.as_ref()).await;
     let mut reading = reading.record();
     if !export.unconverted.contains_key(&kind.resource) {
         let first = reading.next().await;
@@ -108,7 +108,7 @@ async fn unconverted<'a>(
     selector: Option<&'a str>,
 ) -> Option<(KindReader<'a>, Result<Option<Page>, KubeError>)> {
     for other in export.unconverted.get(&kind.resource)? {
-        let mut reading = KindReader::begin(&export.api, other, selector, None).await;
+        let mut reading = KindReader::begin(export.api(), other, selector, None).await;
         let first = reading.next_whole().await;
         if first.is_ok() {
             return Some((reading, first));

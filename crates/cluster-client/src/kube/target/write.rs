@@ -64,7 +64,7 @@ impl KubeTarget {
             content_type: APPLY,
             body,
         };
-        self.api.write(&write).await
+        self.cluster.api.write(&write).await
     }
 
     /// Merges `patch` into the object.
@@ -137,7 +137,7 @@ impl KubeTarget {
             content_type: JSON,
             body: options,
         };
-        self.api.write(&write).await.map(drop)
+        self.cluster.api.write(&write).await.map(drop)
     }
 
     /// Returns the kind at `path`, in the version that `body` names if it is served.
@@ -170,6 +170,6 @@ impl KubeTarget {
             content_type,
             body,
         };
-        self.api.write(&write).await
+        self.cluster.api.write(&write).await
     }
 }

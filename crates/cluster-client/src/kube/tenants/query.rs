@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::super::failure::KubeError;
 use super::super::kind::continue_query;
 use super::super::request::Api;
-use super::super::server::{NamespaceHead, ServerVersion};
+use super::super::server::{kube_system_uid, server_version};
 use super::{PER_TENANT, error_line};
 use crate::kube::kubeconfig::KubeconfigAccess;
 use backup_core::format::export::TenantAnswer;
@@ -107,8 +107,8 @@ async fn fill_answer(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeErr
         }
         Err(e) => return Err(e),
     }
-    let version: ServerVersion = api.get("/version", "version").await?;
-    answer.version = Some(version.git_version.chars().take(MAX_VERSION).collect());
+    let version = server_version(api).await?;
+    answer.version = Some(version.chars().take(MAX_VERSION).collect());
     let (mut ready, mut token) = (0_u64, String::new());
     for _ in 0..MAX_PAGES {
         let path = format!("/api/v1/nodes?limit={PAGE}{}", continue_query(&token));
@@ -122,9 +122,7 @@ async fn fill_answer(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeErr
     }
     answer.nodes_ready = Some(ready);
     // A kubeconfig without the right to read it is still accepted.
-    let path = "/api/v1/namespaces/kube-system";
-    let system: Result<NamespaceHead, KubeError> = api.get(path, "namespace").await;
-    let uid = system.ok().map(|namespace| namespace.metadata.uid);
+    let uid = kube_system_uid(api).await.ok();
     answer.kube_system_uid = uid.filter(|uid| (1..=MAX_VERSION).contains(&uid.len()));
     Ok(())
 }

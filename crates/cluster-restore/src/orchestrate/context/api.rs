@@ -49,7 +49,7 @@ impl RestoreContext {
         let connected = async { Ok(KubeTarget::connect(&options).await) };
         let answer = self.setup.or_cancelled(connected).await?;
         Ok(answer
-            .map(|target| target_of(&target))
+            .map(|target| Target::from(&target))
             .map_err(|e| e.line()))
     }
 
@@ -85,13 +85,4 @@ fn is_local(error: &KubeError) -> bool {
 /// Reports whether only etcd is restored, which needs no Kubernetes API.
 pub(in super::super) fn only_etcd(steps: &[Step]) -> bool {
     steps == [Step::Etcd]
-}
-
-/// Converts a cluster into the form that plans use.
-pub(in super::super) fn target_of(target: &KubeTarget) -> Target {
-    Target {
-        uid: target.uid().to_owned(),
-        server: target.server().to_owned(),
-        version: target.version().to_owned(),
-    }
 }
