@@ -1,22 +1,17 @@
-//! Ranking of members for a snapshot: queries each, then puts the best first.
+//! Queries to the members of an etcd, and their ranking by the answers.
 
 use futures::StreamExt as _;
 
 use super::explain::{EtcdFailure, EtcdFailureReason};
 use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
 use super::session::EtcdSession;
+use crate::grpc::ranking::{MemberAlarm, MemberRank, MemberState, Ranking, learner};
 use crate::grpc::recheck;
 use crate::grpc::status::printable;
 use backup_core::source::{Candidate, Members, SourceError, UnusableMember};
 
 /// Members queried at once; each query is two small calls.
 const ASKED_AT_ONCE: usize = 8;
-/// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
-/// etcd writes some hundred entries.
-const LAG: u64 = 1_000;
-/// Maximum number of a member's own error messages in the warnings.
-const MAX_ERRORS: usize = 8;
-
 /// Answers of one member about itself.
 pub(super) struct EtcdMemberAnswers {
     endpoint: String,
@@ -84,50 +79,24 @@ async fn ask(session: &EtcdSession, endpoint: &str) -> EtcdMemberAnswers {
     }
 }
 
-/// Rank of a member; the order of the fields is the order in which they count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-struct EtcdMemberRank {
-    /// Whether its data is known to be damaged: such a member is the last resort.
-    corrupt: bool,
-    /// Whether it did not report its state.
-    silent: bool,
-    /// Whether it has no leader, or is behind the others: its data is older.
-    behind: bool,
-    /// Whether it is the leader; a follower spares the leader the work.
-    leader: bool,
-}
-
 /// Sorts the members in the order in which they should be tried, best first.
 ///
 /// # Errors
 /// When there is none to try; gives the reason for each.
 pub(super) fn rank(owner: &str, answers: Vec<EtcdMemberAnswers>) -> Result<Members, SourceError> {
-    let alarms: Vec<AlarmMember> = answers
-        .iter()
-        .filter_map(|answer| answer.alarms.as_ref().ok())
-        .flatten()
-        .copied()
-        .collect();
-    let states = answers
-        .iter()
-        .filter_map(|answer| answer.status.as_ref().ok());
-    let newest = states.map(|s| s.raft_applied_index).max().unwrap_or(0);
-    let mut ranked: Vec<(EtcdMemberRank, Candidate)> = Vec::new();
+    let states = answers.iter().filter_map(|a| a.status.as_ref().ok());
+    let applied = states.map(|status| status.raft_applied_index);
+    let alarms = answers.iter().filter_map(|a| a.alarms.as_ref().ok());
+    let mut ranking = Ranking::new(applied, alarms.flatten().filter_map(alarm));
     let mut unwell: Vec<UnusableMember> = Vec::new();
     for answer in answers {
         let node = answer.endpoint.clone();
-        match judge(answer, &alarms, newest) {
-            Ok((rank, candidate)) => {
-                // Two endpoints with one member id are one member.
-                let id = candidate.member_id;
-                if id.is_none() || ranked.iter().all(|(_, other)| other.member_id != id) {
-                    ranked.push((rank, candidate));
-                }
-            }
+        match judge(answer, &ranking) {
+            Ok((rank, candidate)) => ranking.add(rank, candidate),
             Err(cause) => unwell.push(UnusableMember { node, cause }),
         }
     }
-    if ranked.is_empty() {
+    if ranking.is_empty() {
         return Err(SourceError {
             operation: format!(
                 "{owner} has no member to take a snapshot from: {}",
@@ -141,31 +110,18 @@ pub(super) fn rank(owner: &str, answers: Vec<EtcdMemberAnswers>) -> Result<Membe
             source: None,
         });
     }
-    // The sort is stable, so equals stay in the order of the configuration.
-    ranked.sort_by_key(|(rank, _)| *rank);
-    let nospace = alarms.iter().any(|a| a.alarm() == AlarmType::Nospace);
-    let nospace = nospace.then(|| {
-        format!(
-            "{owner} has the alarm NOSPACE: it takes no writes until it is compacted, defragmented and \
-             disarmed"
-        )
-    });
     Ok(Members {
-        candidates: ranked.into_iter().map(|(_, c)| c).collect(),
+        warnings: ranking.no_space(owner).into_iter().collect(),
+        candidates: ranking.candidates(),
         unwell,
-        warnings: nospace.into_iter().collect(),
         findings: Vec::new(),
     })
 }
 
 /// Returns the rank of a member, or the reason why it cannot be used.
-fn judge(
-    answer: EtcdMemberAnswers,
-    alarms: &[AlarmMember],
-    newest: u64,
-) -> Result<(EtcdMemberRank, Candidate), String> {
+fn judge(answer: EtcdMemberAnswers, ranking: &Ranking) -> Result<(MemberRank, Candidate), String> {
     let endpoint = answer.endpoint;
-    let mut rank = EtcdMemberRank::default();
+    let mut rank = MemberRank::default();
     let mut warnings = Vec::new();
     let status = match answer.status {
         Ok(status) => Some(status),
@@ -194,41 +150,17 @@ fn judge(
         .as_ref()
         .and_then(|s| s.header.as_ref())
         .map(|h| h.member_id);
-    if let Some(status) = &status {
-        if status.is_learner {
-            return Err(format!(
-                "{endpoint} is a learner: its data may be old until it is promoted"
-            ));
-        }
-        rank.leader = status.leader != 0 && Some(status.leader) == id;
-        if status.leader == 0 {
-            rank.behind = true;
-            warnings.push("it knows no leader: its data may be older than others'".to_owned());
-        }
-        let unapplied = status.raft_index.saturating_sub(status.raft_applied_index);
-        let lag = newest
-            .saturating_sub(status.raft_applied_index)
-            .max(unapplied);
-        if lag > LAG {
-            rank.behind = true;
-            warnings.push(format!("it is {lag} raft entries behind"));
-        }
-        let errors = status.errors.iter().take(MAX_ERRORS);
-        warnings.extend(errors.map(|error| format!("it says: {}", printable(error))));
+    if status.as_ref().is_some_and(|status| status.is_learner) {
+        return Err(learner(&endpoint));
     }
-    for alarm in alarms {
-        match alarm.alarm() {
-            // An alarm counts for a member whose id is unknown.
-            AlarmType::Corrupt if id.is_none() || id == Some(alarm.member_id) => {
-                rank.corrupt = true;
-            }
-            AlarmType::Nospace | AlarmType::Corrupt | AlarmType::None => {}
-        }
-    }
-    if rank.corrupt {
-        let text = "it has the alarm CORRUPT: its data differs from the others'; replace it";
-        warnings.push(text.to_owned());
-    }
+    let state = status.as_ref().map(|status| MemberState {
+        id: id.unwrap_or_default(),
+        leader: status.leader,
+        raft_index: status.raft_index,
+        raft_applied_index: status.raft_applied_index,
+        errors: &status.errors,
+    });
+    ranking.judge("it", id, state, (&mut rank, &mut warnings));
     let version = status.as_ref().map(|status| printable(&status.version));
     let candidate = Candidate {
         node: endpoint,
@@ -241,6 +173,15 @@ fn judge(
         warnings,
     };
     Ok((rank, candidate))
+}
+
+/// Returns the meaning of an alarm for a ranking.
+fn alarm(alarm: &AlarmMember) -> Option<MemberAlarm> {
+    match alarm.alarm() {
+        AlarmType::Corrupt => Some(MemberAlarm::Corrupt(alarm.member_id)),
+        AlarmType::Nospace => Some(MemberAlarm::NoSpace),
+        AlarmType::None => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,33 +1,13 @@
-//! Ranking of the members by their answers, with warnings for the operator.
+//! Ranking of the members by their answers through Talos, with warnings for the operator.
 
 use super::{OtherMember, TalosMemberAnswers};
+use crate::grpc::ranking::{MemberAlarm, MemberRank, MemberState, Ranking, learner};
 use crate::grpc::status::printable;
 use crate::talos::explain::{TalosFailure, TalosFailureReason};
 use crate::talos::proto::machine::EtcdMemberAlarm;
 use crate::talos::proto::machine::etcd_member_alarm::AlarmType;
 use crate::talos::session::host_of;
 use backup_core::source::{Candidate, Members, SourceError, UnusableMember};
-
-/// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
-/// cluster writes some hundred entries.
-const LAG: u64 = 1_000;
-/// Maximum number of a member's own error messages in the warnings.
-const MAX_ERRORS: usize = 8;
-
-/// Rank of a member; the order of the fields is the order in which they count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct TalosMemberRank {
-    /// Whether its data is known to be damaged: such a member is the last resort.
-    corrupt: bool,
-    /// Whether it did not answer.
-    silent: bool,
-    /// Whether it has no leader, or is behind the others: its data is older.
-    behind: bool,
-    /// Whether its state could not be queried.
-    unknown: bool,
-    /// Whether it is the leader; a follower spares the leader the work.
-    leader: bool,
-}
 
 /// Sorts the members in the order in which they should be tried, best first.
 ///
@@ -37,41 +17,22 @@ pub(in super::super) fn rank(
     answers: Vec<TalosMemberAnswers>,
     others: Vec<OtherMember>,
 ) -> Result<Members, SourceError> {
-    let alarms: Vec<EtcdMemberAlarm> = answers
-        .iter()
-        .filter_map(|answer| answer.alarms.as_ref().ok())
-        .flatten()
-        .copied()
-        .collect();
-    let newest = answers
-        .iter()
-        .filter_map(|answer| answer.status.as_ref().ok())
-        .map(|status| status.raft_applied_index)
-        .max()
-        .unwrap_or_default();
-
-    let mut ranked: Vec<(TalosMemberRank, Candidate)> = Vec::new();
+    let states = answers.iter().filter_map(|a| a.status.as_ref().ok());
+    let applied = states.map(|status| status.raft_applied_index);
+    let alarms = answers.iter().filter_map(|a| a.alarms.as_ref().ok());
+    let mut ranking = Ranking::new(applied, alarms.flatten().filter_map(alarm));
     let mut unwell: Vec<UnusableMember> = Vec::new();
     // Problems that no single member has: common to all, or caused by an entry in the talosconfig.
     let mut shared = Vec::new();
     let mut failures = Vec::new();
     for answer in answers {
-        match judge(answer, &alarms, newest, &mut shared) {
-            MemberVerdict::Candidate(rank, candidate) => {
-                // Two names with one member id are one member.
-                let twin = candidate.member_id.is_some()
-                    && ranked
-                        .iter()
-                        .any(|(_, other)| other.member_id == candidate.member_id);
-                if !twin {
-                    ranked.push((rank, *candidate));
-                }
-            }
+        match judge(answer, &ranking, &mut shared) {
+            MemberVerdict::Candidate(rank, candidate) => ranking.add(rank, *candidate),
             MemberVerdict::LeftOut(left_out) => unwell.push(left_out),
             MemberVerdict::Failed(node, failure) => failures.push((node, failure)),
         }
     }
-    if ranked.is_empty() {
+    if ranking.is_empty() {
         let mut left_out: Vec<String> = unwell.into_iter().map(|member| member.cause).collect();
         left_out.extend(summarize(failures.into_iter().map(|(_, f)| f).collect()));
         let operation = format!(
@@ -84,8 +45,6 @@ pub(in super::super) fn rank(
             source: None,
         });
     }
-    // The sort is stable, so equals stay in the order of the configuration.
-    ranked.sort_by_key(|(rank, _)| *rank);
     for (node, failure) in failures {
         match failure.reason {
             TalosFailureReason::Worker | TalosFailureReason::NoForwarding => shared.push(failure),
@@ -97,18 +56,9 @@ pub(in super::super) fn rank(
     }
     unwell.extend(others.into_iter().filter_map(other));
     let mut warnings = summarize(shared);
-    if alarms
-        .iter()
-        .any(|a| a.alarm == i32::from(AlarmType::Nospace))
-    {
-        warnings.push(
-            "the cluster has the alarm NOSPACE: it takes no writes until it is compacted, \
-             defragmented and disarmed"
-                .to_owned(),
-        );
-    }
+    warnings.extend(ranking.no_space("the cluster"));
     Ok(Members {
-        candidates: ranked.into_iter().map(|(_, candidate)| candidate).collect(),
+        candidates: ranking.candidates(),
         unwell,
         warnings,
         findings: Vec::new(),
@@ -156,26 +106,19 @@ fn summarize(failures: Vec<TalosFailure>) -> Vec<String> {
 }
 
 enum MemberVerdict {
-    Candidate(TalosMemberRank, Box<Candidate>),
+    Candidate(MemberRank, Box<Candidate>),
     LeftOut(UnusableMember),
     Failed(String, TalosFailure),
 }
 
 fn judge(
     answer: TalosMemberAnswers,
-    alarms: &[EtcdMemberAlarm],
-    newest: u64,
+    ranking: &Ranking,
     shared: &mut Vec<TalosFailure>,
 ) -> MemberVerdict {
     let node = answer.target.label;
     let mut warnings = Vec::new();
-    let mut rank = TalosMemberRank {
-        corrupt: false,
-        silent: false,
-        behind: false,
-        unknown: false,
-        leader: false,
-    };
+    let mut rank = MemberRank::default();
     let status = match answer.status {
         Ok(status) => Some(status),
         Err(failure) => match failure.reason {
@@ -236,50 +179,18 @@ fn judge(
     if status.as_ref().is_some_and(|status| status.is_learner)
         || member.is_some_and(|member| member.is_learner)
     {
-        let cause = format!("node {node} is a learner: its data may be old until it is promoted");
+        let cause = learner(&format!("node {node}"));
         return MemberVerdict::LeftOut(UnusableMember { node, cause });
     }
-    if let Some(status) = &status {
-        rank.leader = status.leader != 0 && status.leader == status.member_id;
-        if status.leader == 0 {
-            rank.behind = true;
-            warnings.push(format!(
-                "the member at node {node} knows no leader: its data may be older than others'"
-            ));
-        }
-        let lag = newest.saturating_sub(status.raft_applied_index);
-        let unapplied = status.raft_index.saturating_sub(status.raft_applied_index);
-        if lag.max(unapplied) > LAG {
-            rank.behind = true;
-            warnings.push(format!(
-                "the member at node {node} is {} raft entries behind",
-                lag.max(unapplied)
-            ));
-        }
-        for error in status.errors.iter().take(MAX_ERRORS) {
-            warnings.push(format!(
-                "the member at node {node} says: {}",
-                printable(error)
-            ));
-        }
-    }
-    for alarm in alarms {
-        let whose = alarm.member_id == 0 || Some(alarm.member_id) == member_id;
-        match AlarmType::try_from(alarm.alarm) {
-            // An alarm counts for a member whose id is unknown.
-            Ok(AlarmType::Corrupt) if whose || member_id.is_none() => {
-                rank.corrupt = true;
-                push_once(
-                    &mut warnings,
-                    format!(
-                        "the member at node {node} has the alarm CORRUPT: its data differs from the \
-                     others'; replace it"
-                    ),
-                );
-            }
-            _ => {}
-        }
-    }
+    let state = status.as_ref().map(|status| MemberState {
+        id: status.member_id,
+        leader: status.leader,
+        raft_index: status.raft_index,
+        raft_applied_index: status.raft_applied_index,
+        errors: &status.errors,
+    });
+    let subject = format!("the member at node {node}");
+    ranking.judge(&subject, member_id, state, (&mut rank, &mut warnings));
     MemberVerdict::Candidate(
         rank,
         Box::new(Candidate {
@@ -302,8 +213,11 @@ fn judge(
     )
 }
 
-fn push_once(warnings: &mut Vec<String>, warning: String) {
-    if !warnings.contains(&warning) {
-        warnings.push(warning);
+/// Returns the meaning of an alarm for a ranking.
+fn alarm(alarm: &EtcdMemberAlarm) -> Option<MemberAlarm> {
+    match AlarmType::try_from(alarm.alarm) {
+        Ok(AlarmType::Corrupt) => Some(MemberAlarm::Corrupt(alarm.member_id)),
+        Ok(AlarmType::Nospace) => Some(MemberAlarm::NoSpace),
+        _ => None,
     }
 }
