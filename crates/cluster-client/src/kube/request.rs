@@ -1,5 +1,4 @@
-//! GET requests of bounded size and time, retried while that may help; and answers that arrive line by
-//! line.
+//! GET requests of bounded size and time, retried while that may help.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyDataStream, BodyExt as _};
+use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
@@ -20,6 +19,8 @@ use super::failure::KubeError;
 use backup_core::archive::{MAX_DEPTH, read_json};
 use backup_core::proxy::Proxies;
 
+mod lines;
+mod refusal;
 mod write;
 
 pub use write::WriteError;
@@ -48,8 +49,6 @@ const JSON: &str = "application/json";
 /// Media type of lists of heads: name, labels and revision, without values or their sizes.
 const HEADS: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-/// The same for single objects.
-const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// API of a cluster.
 #[derive(Clone)]
@@ -69,39 +68,6 @@ pub(super) struct Api {
     accept: &'static str,
     /// Proxies for other servers.
     pub(super) proxies: Proxies,
-}
-
-/// Answer that arrives line by line.
-pub(super) struct LineStream {
-    api: Api,
-    path: String,
-    blocks: BodyDataStream<Body>,
-    held: BytesMut,
-    /// Bytes already searched for the end of a line.
-    seen: usize,
-}
-
-/// Server's description of an error.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ApiStatus {
-    message: String,
-    reason: String,
-    metadata: StatusMeta,
-    details: StatusDetails,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct StatusMeta {
-    #[serde(rename = "continue")]
-    token: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct StatusDetails {
-    retry_after_seconds: u64,
 }
 
 impl Api {
@@ -229,22 +195,6 @@ impl Api {
         }
     }
 
-    /// Opens the stream of heads of objects from `path`, line by line, for as long as the server sends.
-    /// There are no retries.
-    pub(super) async fn lines(&self, path: &str) -> Result<LineStream, KubeError> {
-        let asked = self.ask(path, HEAD);
-        let Ok(response) = tokio::time::timeout(self.request_timeout, asked).await else {
-            return Err(self.slow(path));
-        };
-        Ok(LineStream {
-            api: self.clone(),
-            path: path.to_owned(),
-            blocks: response?.into_body().into_data_stream(),
-            held: BytesMut::new(),
-            seen: 0,
-        })
-    }
-
     async fn answer(&self, path: &str, most: usize) -> Result<Bytes, KubeError> {
         let response = self.ask(path, self.accept).await?;
         self.body(path, response, most).await
@@ -289,43 +239,6 @@ impl Api {
         Ok(held.freeze())
     }
 
-    fn refused(
-        &self,
-        path: &str,
-        status: StatusCode,
-        after: Option<u64>,
-        text: &[u8],
-    ) -> KubeError {
-        let told: ApiStatus = serde_json::from_slice(text).unwrap_or_default();
-        let message = if told.message.is_empty() {
-            String::from_utf8_lossy(text).chars().take(300).collect()
-        } else {
-            told.message
-        };
-        let message = without_content(message.trim());
-        let path = path.to_owned();
-        match status {
-            StatusCode::FORBIDDEN => KubeError::Forbidden { message },
-            StatusCode::UNAUTHORIZED => KubeError::Unauthorized {
-                server: self.server.clone(),
-                message,
-            },
-            StatusCode::GONE => KubeError::Gone {
-                path,
-                token: Some(told.metadata.token).filter(|t| !t.is_empty()),
-            },
-            _ => {
-                let seconds = after.unwrap_or(told.details.retry_after_seconds);
-                KubeError::Status {
-                    path,
-                    status,
-                    message,
-                    retry_after: Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero()),
-                }
-            }
-        }
-    }
-
     /// Reports whether the server recently did not answer.
     fn is_learning(&self) -> bool {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
@@ -346,43 +259,9 @@ impl Api {
     }
 }
 
-impl LineStream {
-    /// Returns the next line, at most `most` bytes; `None` at the end.
-    pub(super) async fn next(&mut self, most: usize) -> Result<Option<Bytes>, KubeError> {
-        loop {
-            let unseen = self.held.get(self.seen..).unwrap_or_default();
-            if let Some(end) = unseen.iter().position(|byte| *byte == b'\n') {
-                let end = self.seen.saturating_add(end);
-                let line = self.held.split_to(end.saturating_add(1)).freeze();
-                self.seen = 0;
-                return Ok(Some(line));
-            }
-            self.seen = self.held.len();
-            if self.seen > most {
-                let path = self.path.clone();
-                return Err(KubeError::TooLarge { path, most });
-            }
-            match self.blocks.next().await {
-                Some(Ok(block)) => self.held.extend_from_slice(&block),
-                Some(Err(e)) => return Err(self.api.unreachable(&self.path, e)),
-                None => return Ok(None),
-            }
-        }
-    }
-}
-
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Api({})", self.server)
-    }
-}
-
-/// Removes the quoted object from a server's message about a failed decoding: it may be a Secret.
-fn without_content(message: &str) -> String {
-    const QUOTED: &str = " is missing in '";
-    match message.split_once(QUOTED) {
-        Some((before, _)) => format!("{before} is missing"),
-        None => message.to_owned(),
     }
 }
 
@@ -401,19 +280,4 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
             format!("line {} column {}", flaw.line, flaw.column)
         },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_content;
-
-    #[test]
-    fn an_object_that_is_quoted_is_not_told() {
-        let quoted = r#"Object 'Kind' is missing in '{"data":{"password":"aHVudGVyMg=="}}'"#;
-        assert_eq!(without_content(quoted), "Object 'Kind' is missing");
-        assert_eq!(
-            without_content("no matching prefix found"),
-            "no matching prefix found"
-        );
-    }
 }

@@ -3,6 +3,8 @@
 //! Every call names its node and has a deadline. Upload and bootstrap are two calls at one node; they
 //! may use different endpoints, as long as `node` is the same.
 
+mod error;
+mod etcd;
 mod upload;
 mod views;
 
@@ -12,24 +14,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use tonic::Code;
 
+pub use self::error::{CallError, CallErrorKind};
 pub use self::upload::{Upload, UploadError};
 pub use self::views::{
     FolderView, MachineView, MemberStatusView, MemberView, ServiceView, TimeView,
 };
-use super::explain::{TalosFailure, TalosFailureReason};
 use super::proto::cosi::resource::{GetRequest, TimeStatusSpec};
-use super::proto::machine::{
-    BootstrapRequest, EtcdMemberListRequest, ListRequest, ServiceRestartRequest,
-};
+use super::proto::machine::{ListRequest, ServiceRestartRequest};
 use super::session::{NodeTarget, TalosSession, in_band, only};
-use super::{TalosOptions, TalosSource, machine_config};
+use super::{TalosOptions, machine_config};
 use crate::at_rest;
-use crate::grpc::status::{Cause, printable};
+use crate::grpc::status::printable;
 use backup_core::clock::Clock;
 use backup_core::digest::Digest;
-use backup_core::source::{ByteStream, Candidate, SnapshotSource as _, SourceError};
+use backup_core::source::SourceError;
 
 /// Time limit for a bootstrap, which waits 5 s for the clock before it refuses, and stops etcd before
 /// it answers.
@@ -47,75 +46,6 @@ impl fmt::Debug for TalosNodes {
         f.debug_struct("TalosNodes")
             .field("options", &self.options)
             .finish_non_exhaustive()
-    }
-}
-
-/// Meaning of a failed call for a restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallErrorKind {
-    /// Neither an endpoint nor the node could be reached.
-    Unreachable,
-    /// The certificate's role does not allow the call.
-    NotAllowed,
-    /// The node is not ready yet, or its clock is not in sync: a later call may succeed.
-    NotReady,
-    /// The node is not a control plane node.
-    Worker,
-    /// The node has data where none is allowed.
-    NotEmpty,
-    /// The requested item does not exist.
-    NotFound,
-    /// No answer came in time.
-    Hung,
-    /// Any other failure.
-    Other,
-}
-
-/// Failure of a call at a node.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
-pub struct CallError {
-    /// Meaning of the failure.
-    pub kind: CallErrorKind,
-    /// Operation and node, and what to do.
-    text: String,
-    /// Error text of the server or the transport.
-    #[source]
-    cause: Cause,
-}
-
-impl CallError {
-    /// Returns the server's own error text.
-    #[must_use]
-    pub fn said(&self) -> &str {
-        &self.cause.0
-    }
-}
-
-impl From<TalosFailure> for CallError {
-    fn from(failure: TalosFailure) -> Self {
-        let absent = failure.code == Code::NotFound
-            || (failure.code == Code::Unknown && failure.cause.0.contains("no such file"));
-        let kind = match (failure.reason, failure.code) {
-            (
-                TalosFailureReason::Unreachable
-                | TalosFailureReason::NoForwarding
-                | TalosFailureReason::Connection(_),
-                _,
-            ) => CallErrorKind::Unreachable,
-            (TalosFailureReason::Role, _) => CallErrorKind::NotAllowed,
-            (TalosFailureReason::Worker, _) => CallErrorKind::Worker,
-            (TalosFailureReason::Hung | TalosFailureReason::Stalled, _) => CallErrorKind::Hung,
-            (_, Code::FailedPrecondition) => CallErrorKind::NotReady,
-            (_, Code::AlreadyExists) => CallErrorKind::NotEmpty,
-            _ if absent => CallErrorKind::NotFound,
-            _ => CallErrorKind::Other,
-        };
-        Self {
-            kind,
-            text: failure.text(),
-            cause: failure.cause,
-        }
     }
 }
 
@@ -333,91 +263,5 @@ impl TalosNodes {
                 })
             });
         Ok(call.await?)
-    }
-
-    /// Starts a new etcd cluster on a node from the snapshot that was uploaded to it. OK means accepted,
-    /// not restored.
-    ///
-    /// # Errors
-    /// When the node refuses or cannot be reached; [`CallErrorKind::NotEmpty`] if it has data.
-    pub async fn bootstrap(&self, node: &str, skip_hash_check: bool) -> Result<(), CallError> {
-        let limit = self.limit().max(BOOTSTRAP_TIMEOUT);
-        let call = self
-            .session
-            .call("Bootstrap", Some(node), limit, |mut client, mut to| {
-                Box::pin(async move {
-                    let request = to.request(BootstrapRequest {
-                        recover_etcd: true,
-                        recover_skip_hash_check: skip_hash_check,
-                    });
-                    let reply = client.bootstrap(request).await?.into_inner();
-                    only(reply.messages, |message| message.metadata.as_ref())?;
-                    Ok(())
-                })
-            });
-        Ok(call.await?)
-    }
-
-    /// Returns the members of the etcd cluster, as the node's own member knows them.
-    ///
-    /// # Errors
-    /// When the node refuses or cannot be reached.
-    pub async fn members(&self, node: &str) -> Result<Vec<MemberView>, CallError> {
-        let call = self.session.call(
-            "EtcdMemberList",
-            Some(node),
-            self.limit(),
-            |mut client, mut to| {
-                Box::pin(async move {
-                    let request = to.request(EtcdMemberListRequest { query_local: true });
-                    let reply = client.etcd_member_list(request).await?.into_inner();
-                    Ok(only(reply.messages, |message| message.metadata.as_ref())?.members)
-                })
-            },
-        );
-        Ok(call.await?.into_iter().map(MemberView::from).collect())
-    }
-
-    /// Returns the state of a node's member.
-    ///
-    /// # Errors
-    /// When the node refuses or cannot be reached.
-    pub async fn status(&self, node: &str) -> Result<MemberStatusView, CallError> {
-        let call = self.session.call(
-            "EtcdStatus",
-            Some(node),
-            self.limit(),
-            |mut client, mut to| {
-                Box::pin(async move {
-                    let reply = client.etcd_status(to.request(())).await?.into_inner();
-                    let message = only(reply.messages, |message| message.metadata.as_ref())?;
-                    Ok(message.member_status.unwrap_or_default())
-                })
-            },
-        );
-        Ok(MemberStatusView::from(call.await?))
-    }
-
-    /// Opens a snapshot of the node's own member, to read the restored data back.
-    ///
-    /// # Errors
-    /// When the node refuses or cannot be reached.
-    pub async fn read_back(&self, node: &str) -> Result<ByteStream, SourceError> {
-        let options = TalosOptions {
-            nodes: vec![node.to_owned()],
-            ..self.options.clone()
-        };
-        let source = TalosSource::new(options, Arc::clone(&self.clock));
-        let candidate = Candidate {
-            node: node.to_owned(),
-            member_name: None,
-            member_id: None,
-            etcd_version: None,
-            talos_version: None,
-            talos_authorities: Vec::new(),
-            leader: None,
-            warnings: Vec::new(),
-        };
-        source.open(&candidate).await
     }
 }

@@ -9,7 +9,8 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Api, ApiStatus, MAX_ERROR};
+use super::refusal::ApiStatus;
+use super::{Api, MAX_ERROR};
 use backup_core::archive::read_json;
 
 /// Largest answer: it is the object, and requests are limited to 3 MiB.
