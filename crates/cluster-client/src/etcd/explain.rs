@@ -8,6 +8,9 @@ use tonic::{Code, Status};
 use crate::grpc::status::{Cause, ConnectFailure};
 use backup_core::source::SourceError;
 
+/// Name of the read of keys, which needs the permission to read them all.
+pub(super) const KEYS: &str = "KV.Range";
+
 /// Reason why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EtcdFailureReason {
@@ -142,7 +145,7 @@ impl EtcdCall {
                 );
             }
             EtcdFailureReason::Login => "user or password is wrong. Correct `basicAuth`",
-            EtcdFailureReason::NotPermitted if self.method == super::keys::METHOD => {
+            EtcdFailureReason::NotPermitted if self.method == KEYS => {
                 return format!(
                     "{user} has no permission. To count keys, it needs a role that may read them, for \
                      example `root`"

@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::explain::EtcdFailure;
+use super::explain::{EtcdFailure, KEYS};
 use super::proto::{RangeRequest, RangeResponse};
 use super::session::EtcdSession;
 use super::{EtcdOptions, SourceError};
 use crate::grpc::status::printable;
 use backup_core::clock::Clock;
 use backup_core::etcd::stored_uid;
-
-/// Name of the call in messages.
-pub(super) const METHOD: &str = "KV.Range";
 
 /// Folders examined at the same time: hides round trips, three short calls each.
 const AT_ONCE: usize = 8;
@@ -60,7 +57,7 @@ pub async fn schema_keys(
         }
     }
     Err(last.unwrap_or_else(|| SourceError {
-        operation: format!("{METHOD} of {}: it has no endpoint", options.name),
+        operation: format!("{KEYS} of {}: it has no endpoint", options.name),
         try_other_member: false,
         source: None,
     }))
@@ -121,7 +118,7 @@ async fn range(
     request: RangeRequest,
 ) -> Result<RangeResponse, EtcdFailure> {
     let limit = session.call_timeout();
-    let reply = session.keys(METHOD, endpoint, limit, |mut client, headers| {
+    let reply = session.keys(KEYS, endpoint, limit, |mut client, headers| {
         Box::pin(async move { Ok(client.range(headers.request(request)).await?.into_inner()) })
     });
     reply.await

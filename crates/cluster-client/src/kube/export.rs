@@ -28,13 +28,15 @@ use backup_core::id::ComponentName;
 use backup_core::source::{ClusterSource, ComponentReport, SourceError};
 
 mod admission;
+mod archive;
 mod files;
 mod findings;
 mod kinds;
 mod source;
 mod visit;
 
-pub use source::{KubeArchive, KubeSource};
+pub use archive::KubeArchive;
+pub use source::KubeSource;
 
 /// Kind from which sealed-secrets creates Secrets.
 const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use super::identity::{ADMIN, SNAPSHOT_ROLES, describe_roles};
-use super::machine_config;
 use crate::grpc::status::{Cause, ConnectFailure};
 
+/// Name of the read of a machine configuration, which only an administrator may do.
+pub(super) const MACHINE_CONFIG: &str = "MachineConfig";
 /// Methods that only an administrator may call.
 const ADMIN_METHODS: [&str; 2] = ["EtcdRecover", "Bootstrap"];
 /// Methods that a node answers with the help of its etcd.
@@ -170,7 +171,7 @@ impl TalosCall<'_> {
                 "this endpoint is a worker node and does not forward requests. Put control plane nodes into \
                  `endpoints`"
             }
-            TalosFailureReason::Role if self.method == machine_config::METHOD => {
+            TalosFailureReason::Role if self.method == MACHINE_CONFIG => {
                 return format!(
                     "not allowed. The client certificate has {}, but needs {ADMIN}: use an admin \
                      talosconfig, or add the file with `backupd kit add FILE`",

@@ -12,7 +12,7 @@ use prost::Message as _;
 use zeroize::Zeroizing;
 
 use super::config::TalosContext;
-use super::explain::{TalosFailure, TalosFailureReason};
+use super::explain::{MACHINE_CONFIG, TalosFailure, TalosFailureReason};
 use super::identity::{ADMIN, TalosCredentials, describe_roles};
 use super::proto::cosi::resource::{GetRequest, MachineConfigSpec};
 use super::session::{NodeTarget, TalosSession};
@@ -28,8 +28,6 @@ use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError
 const NAMESPACE: &str = "config";
 const TYPE: &str = "MachineConfigs.config.talos.dev";
 const ID: &str = "v1alpha1";
-/// Name of the call in messages.
-pub(super) const METHOD: &str = "MachineConfig";
 
 /// Source of the machine configuration of one control plane node, the first that returns it.
 #[derive(Debug)]
@@ -90,7 +88,7 @@ impl MachineConfigSource {
         })?;
         let here = |why: &str| ConfigRefusal {
             everywhere: false,
-            why: format!("{METHOD} at node {}: {why}", target.label),
+            why: format!("{MACHINE_CONFIG} at node {}: {why}", target.label),
         };
         let known = std::str::from_utf8(&text).map(at_rest::examine);
         let known = known.map_err(|_| here("its answer is not text"))?;
@@ -118,7 +116,7 @@ pub(super) async fn read(
     target: &NodeTarget,
 ) -> Result<Zeroizing<Vec<u8>>, TalosFailure> {
     let (limit, node) = (session.call_timeout(), target.node.as_deref());
-    let got = session.state(METHOD, node, limit, |mut client, mut to| {
+    let got = session.state(MACHINE_CONFIG, node, limit, |mut client, mut to| {
         Box::pin(async move {
             let request = to.request(GetRequest {
                 namespace: NAMESPACE.to_owned(),
