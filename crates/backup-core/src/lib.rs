@@ -59,6 +59,7 @@
 pub mod causes;
 pub mod clock;
 pub mod digest;
+pub mod failure;
 pub mod id;
 pub mod progress;
 pub mod text;
@@ -93,6 +94,9 @@ pub mod gc;
 pub mod backup;
 
 pub mod read;
+
+// Classes of the errors of all of these.
+mod classification;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

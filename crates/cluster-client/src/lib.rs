@@ -34,6 +34,7 @@ pub mod talos;
 
 // Parts that the clients share.
 mod at_rest;
+mod classification;
 mod grpc;
 mod pem;
 mod yaml;

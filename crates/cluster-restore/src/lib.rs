@@ -87,6 +87,8 @@ pub mod mirror;
 
 pub mod orchestrate;
 
+mod classification;
+
 pub use archive::read_archive;
 pub use contents::ContentKey;
 pub use gaps::gaps;

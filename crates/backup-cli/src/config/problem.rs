@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use backup_core::failure::{Classification, Classify, FailureClass};
+
 /// Place where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -128,6 +130,12 @@ impl From<Problem> for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+impl Classify for ConfigError {
+    fn classify(&self) -> Classification<'_> {
+        FailureClass::Usage.into()
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

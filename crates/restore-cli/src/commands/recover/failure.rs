@@ -4,8 +4,6 @@ use std::fmt;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_core::store::StoreError;
-use cluster_restore::journal_replica::ReplicaError;
 use cluster_restore::orchestrate::{OrchestrateError, ProgramError};
 
 use super::failed;
@@ -60,7 +58,7 @@ pub(crate) fn restore_failed(error: OrchestrateError) -> Failure {
             .hint("see whether kube-apiserver runs on the node that etcd was restored on"),
         OrchestrateError::Nodes(error) | OrchestrateError::Tenants(error) => error.into(),
         OrchestrateError::Etcd(error) => error.into(),
-        OrchestrateError::Replica(error) => replica_failed(error),
+        OrchestrateError::Replica(error) => error.into(),
         OrchestrateError::Recover(error) => failed(error),
         OrchestrateError::Folder { .. } => Failure::new(Exit::Failed, error),
         OrchestrateError::OtherPlan { .. } | OrchestrateError::SealedJournal => {
@@ -97,28 +95,10 @@ fn refused(error: OrchestrateError, hint: &str) -> Failure {
     Failure::new(Exit::Refused, error).hint(hint)
 }
 
-/// Makes a failure of the copy of a journal.
-fn replica_failed(error: ReplicaError) -> Failure {
-    let exit = match &error {
-        ReplicaError::Elsewhere { .. } => Some(Exit::Refused),
-        ReplicaError::NoSuch { .. } => Some(Exit::NotFound),
-        ReplicaError::Damaged { .. } => Some(Exit::Damaged),
-        ReplicaError::Store {
-            source: StoreError::NotFound { .. },
-            ..
-        } => Some(Exit::NotFound),
-        _ => None,
-    };
-    let failure = Failure::from(error);
-    match exit {
-        Some(exit) => failure.because_of(exit),
-        None => failure,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cluster_restore::journal_replica::ReplicaError;
     use cluster_restore::orchestrate::PointError;
 
     #[test]
