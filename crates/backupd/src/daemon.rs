@@ -16,7 +16,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::id::ClusterName;
-use cluster_client::kube::ObjectCache;
+use cluster_client::kube::{KeptObjects, ObjectCache};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -303,7 +303,7 @@ impl Daemon<'_> {
         let queue = Arc::new(Queue::default());
         self.board
             .add(name.clone(), Arc::clone(&queue), Arc::clone(&config));
-        let kept = Arc::new(ObjectCache::new(self.frame.environment.temp.clone()));
+        let kept = KeptObjects::from(ObjectCache::new(self.frame.environment.temp.clone()));
         let stop = self.stop.child_token();
         let (sender, receiver) = watch::channel(config);
         let context = ClusterContext {
@@ -312,7 +312,7 @@ impl Daemon<'_> {
             queue,
             clock: Arc::clone(&self.frame.clock),
             environment: self.frame.environment.clone(),
-            kept: Arc::clone(&kept),
+            kept: kept.clone(),
             seed: self.seed,
             slice: SLICE,
             grace: self.options.grace,

@@ -12,7 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::backup::{Protection, Run};
 use backup_core::clock::Clock;
 use backup_core::progress::Progress;
-use cluster_client::kube::ObjectCache;
+use cluster_client::kube::KeptObjects;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) mod report;
@@ -33,7 +33,7 @@ pub(crate) struct RunContext {
 /// Kept objects of a cluster, and whether they are listed again anyway.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectMemory {
-    pub(crate) kept: Arc<ObjectCache>,
+    pub(crate) kept: KeptObjects,
     pub(crate) anew: bool,
 }
 

@@ -129,7 +129,7 @@ impl TestWorker {
             queue,
             clock: Arc::<TestClock>::clone(&clock),
             environment: Environment::default(),
-            kept: Arc::new(ObjectCache::new(folder.to_owned())),
+            kept: ObjectCache::new(folder.to_owned()).into(),
             seed: 1,
             slice: Duration::from_millis(5),
             grace: Duration::ZERO,

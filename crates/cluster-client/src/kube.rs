@@ -4,7 +4,7 @@
 //! listed in pages; one page is processed while the next one is loaded. A kind that cannot be listed
 //! does not affect the others, and the manifest records it.
 //!
-//! A daemon that watches a cluster keeps the objects it has read ([`ObjectCache`]): a run for a change then
+//! A daemon that watches a cluster keeps the objects it has read ([`KeptObjects`]): a run for a change then
 //! reads only the objects that the watches reported.
 
 mod cache;
@@ -13,6 +13,7 @@ pub mod datastores;
 mod discover;
 mod export;
 mod failure;
+mod kept_objects;
 mod kind;
 pub mod kubeconfig;
 pub mod lease;
@@ -31,11 +32,11 @@ pub mod target;
 mod tenants;
 pub mod watch;
 
-pub use cache::{CacheStats, ObjectCache};
+pub use cache::ObjectCache;
 pub use connect::KubeOptions;
 pub use export::{KubeArchive, KubeExport, KubeSource};
 pub use failure::KubeError;
-pub use reader::RunCache;
+pub use kept_objects::{KeptObjects, KeptObjectsUse, KeptStats};
 pub use request::WriteError;
 pub use scope::NOISE;
 pub use select::{ParseSelectionError, Selection};

@@ -11,7 +11,7 @@ use backup_cli::config::Config;
 use backup_cli::environment::Environment;
 use backup_core::clock::Clock;
 use backup_core::id::{ClusterName, ComponentName};
-use cluster_client::kube::ObjectCache;
+use cluster_client::kube::KeptObjects;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ pub(crate) struct ClusterContext {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     /// Objects that the watches and the runs keep of the cluster.
-    pub(crate) kept: Arc<ObjectCache>,
+    pub(crate) kept: KeptObjects,
     /// Seed of the jitter.
     pub(crate) seed: u64,
     /// Longest sleep, after which the clock is checked again.
@@ -299,7 +299,7 @@ impl Worker {
             findings,
             clock: Arc::clone(&self.context.clock),
             environment: self.context.environment.clone(),
-            kept: Arc::clone(&self.context.kept),
+            kept: self.context.kept.clone(),
             lead: self.lead.clone(),
             stop: self.stop.clone(),
             cancel: self.cancel.clone(),

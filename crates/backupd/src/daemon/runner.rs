@@ -14,7 +14,7 @@ use backup_core::format::gaps;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
-use cluster_client::kube::ObjectCache;
+use cluster_client::kube::KeptObjects;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ pub(crate) struct RunJob {
     pub(crate) findings: Vec<Finding>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
-    pub(crate) kept: Arc<ObjectCache>,
+    pub(crate) kept: KeptObjects,
     pub(crate) lead: watch::Receiver<Lead>,
     /// Token that prevents new tries.
     pub(crate) stop: CancellationToken,
@@ -223,7 +223,7 @@ async fn try_once(job: &RunJob) -> Result<TryResult, Failure> {
         progress,
         cancel: job.cancel.clone(),
         memory: Some(ObjectMemory {
-            kept: Arc::clone(&job.kept),
+            kept: job.kept.clone(),
             // Runs for other reasons list everything again, which checks the kept objects.
             anew: job.wanted.cause != RunCause::Change,
         }),
@@ -309,7 +309,7 @@ mod tests {
             findings: Vec::new(),
             clock: Arc::new(Broken),
             environment: Environment::default(),
-            kept: Arc::new(ObjectCache::new(folder.path().to_owned())),
+            kept: KeptObjects::none(),
             lead,
             stop: CancellationToken::new(),
             cancel: CancellationToken::new(),

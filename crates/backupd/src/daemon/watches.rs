@@ -9,7 +9,7 @@ use backup_cli::open::kube_options;
 use backup_core::clock::Clock;
 use backup_core::id::{ClusterName, ComponentName};
 use cluster_client::kube::watch::{Change, WatchListener, WatchOptions, WatchState, watch};
-use cluster_client::kube::{KubeOptions, ObjectCache};
+use cluster_client::kube::{KeptObjects, KubeOptions};
 use tracing::Instrument as _;
 
 use super::cluster::Inputs;
@@ -24,7 +24,7 @@ pub(crate) struct WatchContext {
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
-    pub(crate) kept: Arc<ObjectCache>,
+    pub(crate) kept: KeptObjects,
 }
 
 /// Connection and kinds to watch; `None` for no watches.

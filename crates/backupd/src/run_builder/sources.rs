@@ -14,7 +14,7 @@ use backup_core::id::ComponentName;
 use backup_core::source::{ClusterSource, ObjectTap, SourceError};
 use cluster_client::etcd::EtcdSource;
 use cluster_client::kube::datastores::{self, DatastoreAccess};
-use cluster_client::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, RunCache};
+use cluster_client::kube::{KeptObjectsUse, KubeArchive, KubeExport, KubeOptions, KubeSource};
 use cluster_client::talos::{MachineConfigSource, TalosSource};
 
 use super::RunContext;
@@ -182,7 +182,7 @@ impl Sources {
         let kept = config.kubernetes.keep_kubeconfigs.clone();
         let clock = Arc::clone(&context.clock);
         let memory = context.memory.as_ref();
-        let memory = memory.map(|m| RunCache::new(Arc::clone(&m.kept), m.anew));
+        let memory = memory.map(|m| KeptObjectsUse::new(m.kept.clone(), m.anew));
         let export = KubeExport::begin_with(options, selection, kept, clock, memory).await?;
         let export = Arc::new(export);
         self.archives = archives.iter().map(|a| export.archive(*a)).collect();

@@ -11,19 +11,19 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::kept_objects::{KeptObjects, ObjectKeeper as _};
 use super::kind::Kind;
 use super::scope::CRDS;
 use backup_core::archive::ResourceName;
 use backup_core::scratch::Scratch;
 
 mod compact;
+mod keeper;
 mod pages;
 mod record;
 mod table;
 mod update;
 
-pub(super) use pages::CachedPages;
-pub(super) use record::{Drift, ListRecorder, RecordFailure};
 use table::{Slot, Table};
 
 /// Maximum number of kept objects: with 32 bytes and a name for each they take 40 MiB.
@@ -42,17 +42,6 @@ const CHANGED_MEANWHILE: usize = 4096;
 pub struct ObjectCache {
     folder: PathBuf,
     state: Mutex<CacheState>,
-}
-
-/// Amount of kept data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CacheStats {
-    /// Number of objects whose bodies need not be read again.
-    pub objects: u64,
-    /// Size of the scratch file.
-    pub bytes: u64,
-    /// Number of lists that differed from the changes that the watches reported.
-    pub drifted: u64,
 }
 
 #[derive(Default)]
@@ -134,30 +123,9 @@ impl ObjectCache {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Discards everything, because other watches will start.
-    pub fn clear(&self) {
-        let mut state = self.lock();
-        *state = CacheState {
-            epochs: state.epochs,
-            drifted: state.drifted,
-            ..CacheState::default()
-        };
-    }
-
-    /// Returns the amount of kept data.
-    #[must_use]
-    pub fn stats(&self) -> CacheStats {
-        let state = self.lock();
-        CacheStats {
-            objects: u64::try_from(state.objects()).unwrap_or(u64::MAX),
-            bytes: state.file.as_ref().map_or(0, |file| file.end),
-            drifted: state.drifted,
-        }
-    }
-
     /// Sets the cluster and the version of its API server from which all following data is read: another
     /// version may render the same object differently.
-    pub(super) fn set_origin(&self, uid: &str, version: &str) {
+    fn set_origin(&self, uid: &str, version: &str) {
         let mut state = self.lock();
         let origin = (uid.to_owned(), version.to_owned());
         if state.origin.as_ref() != Some(&origin) {
@@ -169,113 +137,6 @@ impl ObjectCache {
             }
         }
     }
-
-    // Reports of the watches.
-
-    /// Records that the watch on `kind` starts at `place`: all changes from there on will be reported.
-    pub(super) fn watch_started(&self, kind: &Kind, place: &str) {
-        let mut state = self.lock();
-        // Extension APIs may not keep revisions in order, and may not report all changes.
-        let Some(place) = place.parse().ok().filter(|_| !kind.aggregated) else {
-            state.kinds.remove(&kind.resource);
-            return;
-        };
-        let epoch = state.epoch();
-        let watched = WatchedKind {
-            epoch,
-            version: kind.version.clone(),
-            coverage: WatchCoverage::Interrupted,
-            place,
-            changes: BTreeMap::new(),
-            objects: CachedObjects::Nothing("it was not read since its watch began".to_owned()),
-        };
-        state.kinds.insert(kind.resource.clone(), watched);
-    }
-
-    /// Records that the watch on `kind` is connected. If it was interrupted, `now` is the current revision,
-    /// and the watch is complete once it has reached it.
-    pub(super) fn connected(&self, kind: &Kind, now: Option<&str>) {
-        let mut state = self.lock();
-        let Some(watched) = state.kinds.get_mut(&kind.resource) else {
-            return;
-        };
-        match now.map(str::parse) {
-            Some(Ok(now)) if now > watched.place => {
-                watched.coverage = WatchCoverage::CompleteFrom(now);
-            }
-            Some(Ok(_)) => watched.coverage = WatchCoverage::Complete,
-            // A watch that the server ended regularly continues as before.
-            None if watched.coverage == WatchCoverage::Interrupted => {
-                watched.coverage = WatchCoverage::Complete;
-            }
-            None | Some(Err(_)) => {}
-        }
-    }
-
-    /// Records that the watch on `kind` is interrupted.
-    pub(super) fn disconnected(&self, kind: &Kind) {
-        if let Some(watched) = self.lock().kinds.get_mut(&kind.resource) {
-            watched.coverage = WatchCoverage::Interrupted;
-        }
-    }
-
-    /// Records that the watch on `kind` ended or lost its position.
-    pub(super) fn watch_ended(&self, kind: &ResourceName) {
-        self.lock().kinds.remove(kind);
-    }
-
-    /// Records that the watch on `kind` has reached `revision`, and the `object` (`NAMESPACE/NAME`) that was
-    /// created or changed at that revision, or deleted if the flag is set.
-    pub(super) fn report(&self, kind: &Kind, revision: &str, object: Option<(String, bool)>) {
-        let mut state = self.lock();
-        let objects = state.objects();
-        let Some(watched) = state.kinds.get_mut(&kind.resource) else {
-            return;
-        };
-        let Ok(revision) = revision.parse::<u64>() else {
-            state.forget(&kind.resource, "its revisions are not numbers");
-            return;
-        };
-        watched.place = watched.place.max(revision);
-        if matches!(watched.coverage, WatchCoverage::CompleteFrom(place) if place <= revision) {
-            watched.coverage = WatchCoverage::Complete;
-        }
-        let Some((name, gone)) = object else {
-            return;
-        };
-        let most = match &watched.objects {
-            CachedObjects::Nothing(_) => return,
-            CachedObjects::Listing => CHANGED_MEANWHILE,
-            CachedObjects::All(table) => {
-                let known = table.find(&name);
-                if known
-                    .is_some_and(|slot| !(ReportedChange { revision, gone }).is_newer_than(slot))
-                {
-                    return;
-                }
-                // A full table accepts no new objects.
-                (table.len() / CHANGED_SHARE + CHANGED_ALWAYS)
-                    .min(MOST_OBJECTS.saturating_sub(objects))
-            }
-        };
-        watched
-            .changes
-            .insert(name.into(), ReportedChange { revision, gone });
-        if watched.changes.len() > most {
-            state.forget(
-                &kind.resource,
-                "so much of it changed that a list costs less",
-            );
-        }
-    }
-
-    /// Records that the kind defined by `definition` may be rendered differently from now on.
-    pub(super) fn definition_changed(&self, definition: &str) {
-        let kind = ResourceName::from(definition);
-        self.lock().forget(&kind, "its definition changed");
-    }
-
-    // Queries of the runs.
 
     /// Discards the kept objects of `kind`, with the reason `why`.
     fn forget(&self, kind: &ResourceName, why: &str) {
@@ -354,6 +215,12 @@ impl CacheState {
             watched.changes.clear();
             watched.objects = CachedObjects::Nothing(why.to_owned());
         }
+    }
+}
+
+impl From<ObjectCache> for KeptObjects {
+    fn from(cache: ObjectCache) -> Self {
+        Self::by(Arc::new(cache))
     }
 }
 

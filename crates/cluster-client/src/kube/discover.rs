@@ -6,9 +6,10 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, APIResourceList};
 
 use super::failure::KubeError;
+use super::kept_objects::KeptObjectsUse;
 use super::kind::Kind;
 use super::object::Object;
-use super::reader::{KindReader, RunCache};
+use super::reader::KindReader;
 use super::request::{Api, parse};
 use super::scope::{CRDS, noise};
 use backup_core::archive::ResourceName;
@@ -39,8 +40,11 @@ pub(super) struct Discovery {
     pub(super) crd_chart: Option<String>,
 }
 
-/// Queries all groups and definitions; those in `cache` are not queried again.
-pub(super) async fn discover(api: &Api, cache: Option<&RunCache>) -> Result<Discovery, KubeError> {
+/// Queries all groups and definitions; those in `kept` are not queried again.
+pub(super) async fn discover(
+    api: &Api,
+    kept: Option<&KeptObjectsUse>,
+) -> Result<Discovery, KubeError> {
     let mut found = Discovery::default();
     let mut kinds: BTreeMap<ResourceName, Kind> = BTreeMap::new();
     let core: APIResourceList = api.get("/api/v1", "list of kinds").await?;
@@ -67,7 +71,7 @@ pub(super) async fn discover(api: &Api, cache: Option<&RunCache>) -> Result<Disc
         }
     }
     drop(lists);
-    definitions(api, cache, &mut found, &mut kinds).await?;
+    definitions(api, kept, &mut found, &mut kinds).await?;
     found.kinds = kinds.into_values().collect();
     Ok(found)
 }
@@ -133,7 +137,7 @@ fn add(
 /// Adds the facts from the definitions, and kinds that were defined a moment ago.
 async fn definitions(
     api: &Api,
-    cache: Option<&RunCache>,
+    kept: Option<&KeptObjectsUse>,
     found: &mut Discovery,
     kinds: &mut BTreeMap<ResourceName, Kind>,
 ) -> Result<(), KubeError> {
@@ -142,7 +146,7 @@ async fn definitions(
         return Ok(());
     };
     let path = kind.path();
-    let reading = KindReader::begin(api, &kind, None, cache).await;
+    let reading = KindReader::begin(api, &kind, None, kept).await;
     let mut reading = reading.with_limit(CRDS_A_PAGE).record();
     let mut recorder = reading.recorder();
     loop {
@@ -196,8 +200,8 @@ async fn definitions(
             });
         }
     }
-    if let (Some(cache), Some(recorder), None) = (cache, recorder, reading.list_failed()) {
-        cache.recorded(&kind, recorder).await;
+    if let (Some(kept), Some(recorder), None) = (kept, recorder, reading.list_failed()) {
+        kept.recorded(&kind, recorder).await;
     }
     Ok(())
 }

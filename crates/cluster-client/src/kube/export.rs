@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use super::connect::KubeOptions;
 use super::datastores::{TenantSchema, schemas};
 use super::discover::{Discovery, discover};
+use super::kept_objects::KeptObjectsUse;
 use super::kind::Kind;
 use super::list::check_selector;
-use super::reader::RunCache;
 use super::references::References;
 use super::request::Api;
 use super::scope::SECRETS;
@@ -52,7 +52,7 @@ pub struct KubeExport {
     files: Vec<PathBuf>,
     clock: Arc<dyn Clock>,
     /// Objects kept from earlier runs.
-    cache: Option<RunCache>,
+    kept: Option<KeptObjectsUse>,
     collected: Mutex<CollectedFacts>,
 }
 
@@ -93,7 +93,7 @@ impl KubeExport {
         Self::begin_with(options, selection, files, clock, None).await
     }
 
-    /// Does the same as [`KubeExport::begin`]; kinds in `cache` need not be listed.
+    /// Does the same as [`KubeExport::begin`]; kinds in `kept` need not be listed.
     ///
     /// # Errors
     /// See [`KubeExport::begin`].
@@ -102,16 +102,16 @@ impl KubeExport {
         selection: Selection,
         files: Vec<PathBuf>,
         clock: Arc<dyn Clock>,
-        cache: Option<RunCache>,
+        kept: Option<KeptObjectsUse>,
     ) -> Result<Self, SourceError> {
         let cluster = ConnectedCluster::connect(options).await?;
         if let Some(selector) = &selection.selector {
             check_selector(&cluster.api, selector).await?;
         }
-        if let Some(cache) = &cache {
-            cache.begin(&cluster.uid, &cluster.version).await;
+        if let Some(kept) = &kept {
+            kept.begin(&cluster.uid, &cluster.version).await;
         }
-        let discovered = discover(&cluster.api, cache.as_ref()).await?;
+        let discovered = discover(&cluster.api, kept.as_ref()).await?;
         let kinds = discovered.kinds.iter();
         let unconverted = kinds.map(|kind| (kind.resource.clone(), kind.unconverted()));
         let unconverted = unconverted.filter(|(_, kinds)| !kinds.is_empty()).collect();
@@ -122,7 +122,7 @@ impl KubeExport {
             selection,
             files,
             clock,
-            cache,
+            kept,
             collected: Mutex::default(),
         })
     }
@@ -150,8 +150,8 @@ impl KubeExport {
         &self.cluster.api
     }
 
-    pub(super) fn cache(&self) -> Option<&RunCache> {
-        self.cache.as_ref()
+    pub(super) fn kept(&self) -> Option<&KeptObjectsUse> {
+        self.kept.as_ref()
     }
 
     /// Returns all discovered kinds, taken or not.
@@ -268,7 +268,7 @@ impl ClusterSource for KubeExport {
                 findings.extend(told);
             }
         }
-        findings.extend(self.cache.iter().flat_map(RunCache::findings));
+        findings.extend(self.kept.iter().flat_map(KeptObjectsUse::findings));
         for component in taken {
             if let (Some(name), Some(etcd)) = (component.name.datastore_name(), &component.etcd) {
                 let tenants = of_datastore(name, &facts.tenants);

@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 
 use super::export::KubeExport;
 use super::failure::KubeError;
+use super::kept_objects::KeptObjectsUse;
 use super::kind::Kind;
-use super::reader::{KindReader, RunCache};
+use super::reader::KindReader;
 use super::request::Api;
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
@@ -48,7 +49,7 @@ impl KubeExport {
     /// Returns the tenants by namespace and name, each queried through its own kubeconfig, and the
     /// findings. Empty if the kind does not exist.
     pub async fn tenants(&self, clock: &dyn Clock) -> (Vec<TenantFacts>, Vec<Finding>) {
-        let (tenants, findings) = baseline(self.api(), self.cache(), self.all_kinds(), clock).await;
+        let (tenants, findings) = baseline(self.api(), self.kept(), self.all_kinds(), clock).await;
         let facts = tenants.into_iter().map(|tenant| tenant.facts);
         (facts.collect(), findings)
     }
@@ -56,9 +57,9 @@ impl KubeExport {
     /// Does the same as [`KubeExport::tenants`], and adds the state of control planes and Clusters, which no
     /// restore point contains.
     pub async fn tenant_states(&self, clock: &dyn Clock) -> (Vec<TenantState>, Vec<Finding>) {
-        let (api, cache, kinds) = (self.api(), self.cache(), self.all_kinds());
-        let (mut tenants, mut findings) = baseline(api, cache, kinds, clock).await;
-        let (clusters, failed) = list::<ListedCluster>(api, cache, kinds, CLUSTERS).await;
+        let (api, kept, kinds) = (self.api(), self.kept(), self.all_kinds());
+        let (mut tenants, mut findings) = baseline(api, kept, kinds, clock).await;
+        let (clusters, failed) = list::<ListedCluster>(api, kept, kinds, CLUSTERS).await;
         findings.extend(failed);
         let mut clusters: ClusterViews = clusters.into_iter().map(|c| (c.key, c.view)).collect();
         for tenant in &mut tenants {
@@ -72,17 +73,17 @@ impl KubeExport {
 
 async fn baseline(
     api: &Api,
-    cache: Option<&RunCache>,
+    kept: Option<&KeptObjectsUse>,
     kinds: &[Kind],
     clock: &dyn Clock,
 ) -> (Vec<TenantState>, Vec<Finding>) {
     let mut findings = Vec::new();
-    let (mut tenants, failed) = list::<TenantCluster>(api, cache, kinds, TENANTS).await;
+    let (mut tenants, failed) = list::<TenantCluster>(api, kept, kinds, TENANTS).await;
     findings.extend(failed);
     if tenants.is_empty() {
         return (Vec::new(), findings);
     }
-    let (planes, failed) = list::<ControlPlane>(api, cache, kinds, CONTROL_PLANES).await;
+    let (planes, failed) = list::<ControlPlane>(api, kept, kinds, CONTROL_PLANES).await;
     findings.extend(failed);
     let mut by_namespace = ControlPlanes::new();
     for plane in planes {
@@ -116,7 +117,7 @@ async fn baseline(
 /// Returns the objects of a kind, as far as `T` reads them, and a finding if some are missing.
 async fn list<T: DeserializeOwned>(
     api: &Api,
-    cache: Option<&RunCache>,
+    kept: Option<&KeptObjectsUse>,
     kinds: &[Kind],
     resource: &str,
 ) -> (Vec<T>, Option<Finding>) {
@@ -125,7 +126,7 @@ async fn list<T: DeserializeOwned>(
         return (found, None);
     };
     let mut unreadable = 0_usize;
-    let mut reading = KindReader::begin(api, kind, None, cache).await;
+    let mut reading = KindReader::begin(api, kind, None, kept).await;
     let failed = loop {
         match reading.next().await {
             Ok(Some(page)) => {

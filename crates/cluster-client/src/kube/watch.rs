@@ -1,8 +1,7 @@
 //! Watches that report changes of objects that an export would take.
 //!
 //! There is one watch for each kind, of the heads of objects only: no value is transferred. A watch keeps
-//! the revision up to which it has reported; the objects it reported are recorded in the cache of kept
-//! objects. When a watch has no position, at its start or after a break that was too long, any object of
+//! the revision up to which it has reported; the objects it reported are recorded with the kept objects. When a watch has no position, at its start or after a break that was too long, any object of
 //! the kind may have changed, and it reports that.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +14,10 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::cache::ObjectCache;
 use super::connect::KubeOptions;
 use super::discover::{Discovery, discover};
 use super::failure::KubeError;
+use super::kept_objects::{KeptObjects, ObjectKeeper};
 use super::kind::Kind;
 use super::scope::{CONFIG_MAPS, CRDS, SECRETS, noise};
 use super::select::{KindDestination, KindScope, Selection};
@@ -94,17 +93,17 @@ type WatchHandles = BTreeMap<ResourceName, (AbortHandle, String)>;
 type RunningWatches<'a> =
     FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), Aborted>> + Send + 'a>>>;
 
-/// Watches until it is dropped. Records its reports in `cache`, which no other watches may use.
+/// Watches until it is dropped. Records its reports in `kept`, which no other watches may use.
 pub async fn watch(
     options: &KubeOptions,
     wanted: &WatchOptions,
-    cache: &ObjectCache,
+    kept: &KeptObjects,
     listener: &dyn WatchListener,
 ) {
     let context = WatchContext {
         connection: WatchConnection::new(options.clone()),
         wanted,
-        cache,
+        keeper: kept.keeper(),
         listener,
         beginning: Semaphore::new(AT_ONCE),
         defined: Notify::new(),
@@ -150,7 +149,7 @@ const DISCOVERY: &str = "kinds";
 struct WatchContext<'a> {
     connection: WatchConnection,
     wanted: &'a WatchOptions,
-    cache: &'a ObjectCache,
+    keeper: &'a dyn ObjectKeeper,
     listener: &'a dyn WatchListener,
     beginning: Semaphore,
     /// Signal that a definition was created, changed or deleted.
@@ -205,7 +204,7 @@ fn adjust<'a>(
         let stays = kinds.iter().any(|(kind, _)| same(kind));
         if !stays {
             handle.abort();
-            context.cache.watch_ended(resource);
+            context.keeper.watch_ended(resource);
             context.listener.ended(resource.as_str());
         }
         stays

@@ -24,7 +24,7 @@ struct TableMove {
 impl ObjectCache {
     /// Copies the kept bodies into a new file if more than half of this one is unused. Must be called
     /// between two runs: the copy does not happen while a list is being written.
-    pub(in super::super) async fn compact(self: &Arc<Self>) {
+    pub(super) async fn compact(self: &Arc<Self>) {
         let cache = Arc::clone(self);
         let compacted = spawn_blocking(move || cache.compact_now()).await;
         if let Err(error) = compacted.map_err(io::Error::other).flatten() {

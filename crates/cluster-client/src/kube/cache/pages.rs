@@ -3,13 +3,14 @@
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
+use super::Slot;
 use super::update::CacheSnapshot;
-use super::{ObjectCache, Slot};
+use crate::kube::kept_objects::KeptPages;
 use crate::kube::list::Page;
-use backup_core::archive::ResourceName;
 use backup_core::scratch::Scratch;
 
 /// Largest page in objects and in bytes, as in a list.
@@ -17,25 +18,23 @@ const PAGE: usize = 500;
 const MAX_PAGE: usize = 8 << 20;
 
 /// Reader of the pages; see the module.
-pub(in super::super) struct CachedPages {
+pub(super) struct CachedPages {
     snapshot: Arc<CacheSnapshot>,
     next: usize,
 }
 
 impl CachedPages {
-    pub(in super::super) fn new(snapshot: CacheSnapshot) -> Self {
+    pub(super) fn new(snapshot: CacheSnapshot) -> Self {
         Self {
             snapshot: Arc::new(snapshot),
             next: 0,
         }
     }
+}
 
-    pub(in super::super) fn snapshot(&self) -> &CacheSnapshot {
-        &self.snapshot
-    }
-
-    /// Returns the next page; `None` at the end.
-    pub(in super::super) async fn next(&mut self) -> io::Result<Option<Page>> {
+#[async_trait]
+impl KeptPages for CachedPages {
+    async fn next(&mut self) -> io::Result<Option<Page>> {
         let (snapshot, from) = (Arc::clone(&self.snapshot), self.next);
         if from >= snapshot.table.len() {
             return Ok(None);
@@ -44,6 +43,18 @@ impl CachedPages {
         let items = read.map_err(io::Error::other)??;
         self.next = self.next.saturating_add(items.len());
         Ok(Some(Page { items }))
+    }
+
+    fn place(&self) -> u64 {
+        self.snapshot.place
+    }
+
+    fn fetched(&self) -> u64 {
+        self.snapshot.fetched
+    }
+
+    fn gone(&self) -> u64 {
+        self.snapshot.gone
     }
 }
 
@@ -76,12 +87,4 @@ pub(super) fn body(scratch: &Scratch, slot: Slot) -> io::Result<Vec<u8>> {
         ));
     }
     Ok(json)
-}
-
-impl ObjectCache {
-    /// Records that the kept objects of `kind` could not be read back.
-    pub(in super::super) fn unreadable(&self, kind: &ResourceName, error: &io::Error) {
-        tracing::warn!(%kind, %error, "what is kept cannot be read back");
-        self.forget(kind, "the scratch file could not be read");
-    }
 }

@@ -5,11 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::{CachedObjects, MOST_OBJECTS, ObjectCache, ReportedChange, Slot, Table};
+use crate::kube::kept_objects::{Drift, ListRecorder, RecordFailure};
 use crate::kube::kind::Kind;
 use backup_core::archive::ResourceName;
 
@@ -19,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const MOST_SUSPECTS: usize = 1000;
 
 /// Recorder of the objects of one list. If it is dropped before the end, nothing is kept.
-pub(in super::super) struct ListRecorder {
+pub(super) struct CacheRecorder {
     cache: Arc<ObjectCache>,
     kind: ResourceName,
     epoch: u64,
@@ -53,27 +55,9 @@ struct Suspects {
     more: usize,
 }
 
-/// Reason why a list is not kept.
-#[derive(Debug)]
-pub(in super::super) enum RecordFailure {
-    /// Writing to the scratch file failed.
-    Scratch(String),
-    /// The list cannot be kept.
-    Odd(&'static str),
-}
-
-/// Difference between a recorded list and the reports of the watches.
-#[derive(Debug, Default)]
-pub(in super::super) struct Drift {
-    /// Number of objects that differ.
-    pub(in super::super) objects: usize,
-    /// Name of the first of them.
-    pub(in super::super) first: String,
-}
-
 impl ObjectCache {
     /// Starts recording a list of `kind` that is about to be read; `None` if it cannot be kept.
-    pub(in super::super) fn record(self: &Arc<Self>, kind: &Kind) -> Option<ListRecorder> {
+    pub(super) fn record(self: &Arc<Self>, kind: &Kind) -> Option<CacheRecorder> {
         let mut state = self.lock();
         let heard = Self::mistrust_reason(&state, kind).is_none();
         let watched = state.kinds.get_mut(&kind.resource)?;
@@ -91,7 +75,7 @@ impl ObjectCache {
             }),
             _ => None,
         };
-        Some(ListRecorder {
+        Some(CacheRecorder {
             cache: Arc::clone(self),
             kind: kind.resource.clone(),
             epoch: watched.epoch,
@@ -103,9 +87,9 @@ impl ObjectCache {
     }
 }
 
-impl ListRecorder {
-    /// Records an object; they come in the order of their names (`NAMESPACE/NAME`).
-    pub(in super::super) fn object(&mut self, name: &str, revision: &str, json: &Bytes) {
+#[async_trait]
+impl ListRecorder for CacheRecorder {
+    fn object(&mut self, name: &str, revision: &str, json: &Bytes) {
         let Ok(revision) = revision.parse() else {
             self.failed = Some(RecordFailure::Odd("its revisions are not numbers"));
             return;
@@ -113,8 +97,7 @@ impl ListRecorder {
         self.page.push((name.into(), revision, json.clone()));
     }
 
-    /// Writes the objects recorded since the last call.
-    pub(in super::super) async fn flush(&mut self) {
+    async fn flush(&mut self) {
         let page = std::mem::take(&mut self.page);
         if self.failed.is_some() {
             return;
@@ -157,11 +140,7 @@ impl ListRecorder {
         }
     }
 
-    /// Completes the list. Waits at most until `deadline` for outstanding reports of the watches.
-    pub(in super::super) async fn finish(
-        mut self,
-        deadline: Instant,
-    ) -> Result<Drift, RecordFailure> {
+    async fn finish(mut self: Box<Self>, deadline: Instant) -> Result<Drift, RecordFailure> {
         self.flush().await;
         if let Some(failed) = self.failed.take() {
             return Err(failed);
@@ -285,7 +264,7 @@ impl PreviousList {
     }
 }
 
-impl Drop for ListRecorder {
+impl Drop for CacheRecorder {
     fn drop(&mut self) {
         let mut state = self.cache.lock();
         if let Some(watched) = state.in_epoch(&self.kind, self.epoch)

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::record::{Drift, RecordFailure};
+use super::pages::CachedPages;
 use super::*;
+use crate::kube::kept_objects::{Drift, KeptPages as _, ListRecorder as _, RecordFailure};
 use crate::kube::request::Api;
 
 fn kind() -> Kind {
@@ -46,7 +47,7 @@ async fn list(
     cache: &Arc<ObjectCache>,
     objects: &[(&str, u64, &str)],
 ) -> Result<Drift, RecordFailure> {
-    let mut recorder = cache.record(&kind()).unwrap();
+    let mut recorder = Box::new(cache.record(&kind()).unwrap());
     for (name, revision, json) in objects {
         let json = Bytes::from((*json).to_owned());
         recorder.object(name, &revision.to_string(), &json);
@@ -184,12 +185,12 @@ async fn a_list_that_does_not_end_or_is_in_no_order_is_not_kept() {
     ));
     assert!(read(&cache).await.is_err());
     // Reports during a list are not lost.
-    let recorder = cache.record(&kind()).unwrap();
+    let recorder = Box::new(cache.record(&kind()).unwrap());
     report(&cache, "a/z", 105, false);
     recorder.finish(Instant::now()).await.unwrap();
     assert!(read(&cache).await.unwrap_err().contains("got no answer"));
     // A list that started under another watch is not kept.
-    let recorder = cache.record(&kind()).unwrap();
+    let recorder = Box::new(cache.record(&kind()).unwrap());
     cache.watch_started(&kind(), "300");
     cache.connected(&kind(), None);
     recorder.finish(Instant::now()).await.unwrap();

@@ -24,16 +24,16 @@ const WITHIN: Duration = Duration::from_secs(60);
 const MAX_OBJECT: usize = 16 << 20;
 
 /// All objects of a kind, as its watch has reported them.
-pub(in super::super) struct CacheSnapshot {
+pub(super) struct CacheSnapshot {
     pub(super) table: Arc<Table>,
     /// Scratch file; `None` if there are no objects.
     pub(super) scratch: Option<Arc<Scratch>>,
     /// Revision up to which the watch had reported.
-    pub(in super::super) place: u64,
+    pub(super) place: u64,
     /// Number of objects that were read again.
-    pub(in super::super) fetched: u64,
+    pub(super) fetched: u64,
     /// Number of objects that were deleted.
-    pub(in super::super) gone: u64,
+    pub(super) gone: u64,
 }
 
 /// Update in progress. If it is dropped before its end, the reported changes are outstanding again.
@@ -48,7 +48,7 @@ struct CacheUpdate<'k> {
 
 impl ObjectCache {
     /// Returns all objects of `kind` without a list, or the reason why a list is needed.
-    pub(in super::super) async fn current(
+    pub(super) async fn current(
         self: &Arc<Self>,
         api: &Api,
         kind: &Kind,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::super::cache::ListRecorder;
+use super::super::kept_objects::ListRecorder;
 use super::super::kind::Kind;
 use super::super::object::Object;
 use super::super::reader::KindReader;
@@ -92,7 +92,7 @@ impl KindTally {
         archive: KubeArchive,
         items: Vec<Bytes>,
         restarted: bool,
-        mut recorder: Option<&mut ListRecorder>,
+        mut recorder: Option<&mut Box<dyn ListRecorder>>,
     ) -> Vec<TakenObject> {
         let mut objects = Vec::with_capacity(items.len());
         for item in items {

@@ -78,7 +78,7 @@ async fn begin<'a>(
     kind: &'a Kind,
     selector: Option<&'a str>,
 ) -> (KindReader<'a>, Result<Option<Page>, KubeError>) {
-    let reading = KindReader::begin(export.api(), kind, selector, export.cache.as_ref()).await;
+    let reading = KindReader::begin(export.api(), kind, selector, export.kept.as_ref()).await;
     let mut reading = reading.record();
     if !export.unconverted.contains_key(&kind.resource) {
         let first = reading.next().await;
@@ -149,10 +149,10 @@ async fn kind(
             Ok(None) => {
                 let odd = tally.unreadable;
                 // A kind with unreadable objects is not kept at all.
-                if let (Some(cache), Some(recorder), 0, None) =
-                    (&export.cache, recorder, odd, reading.list_failed())
+                if let (Some(kept), Some(recorder), 0, None) =
+                    (&export.kept, recorder, odd, reading.list_failed())
                 {
-                    cache.recorded(kind, recorder).await;
+                    kept.recorded(kind, recorder).await;
                 }
                 let odd = (odd > 0).then(|| unreadable(kind, odd));
                 let deep = tally.deep.take();

@@ -113,7 +113,7 @@ impl<'a> KindWatcher<'a> {
 
     fn report_state(&self, state: WatchState) {
         if state != WatchState::Watching {
-            self.context.cache.disconnected(self.kind);
+            self.context.keeper.disconnected(self.kind);
         }
         let components = self.affected.all(self.context.wanted);
         self.context.listener.state(self.name(), &components, state);
@@ -166,7 +166,7 @@ impl<'a> KindWatcher<'a> {
     /// Discards the position.
     fn forget(&mut self) {
         self.place = None;
-        self.context.cache.watch_ended(&self.kind.resource);
+        self.context.keeper.watch_ended(&self.kind.resource);
     }
 
     /// Runs one watch request to its end.
@@ -184,7 +184,7 @@ impl<'a> KindWatcher<'a> {
         self.up = Some(Instant::now());
         self.refusals = 0;
         self.context
-            .cache
+            .keeper
             .connected(self.kind, self.now.take().as_deref());
         self.report_state(WatchState::Watching);
         let end = Instant::now() + self.lasts + GRACE;
@@ -223,7 +223,7 @@ impl<'a> KindWatcher<'a> {
         }
         let place = self.ask(api).await?;
         self.place = Some(place.clone());
-        self.context.cache.watch_started(self.kind, &place);
+        self.context.keeper.watch_started(self.kind, &place);
         // A list from now on contains all changes before this position.
         let what = if self.had_position {
             format!("the watch on {} began again", self.name())
@@ -297,18 +297,18 @@ impl<'a> KindWatcher<'a> {
             "MODIFIED" => "was changed",
             "DELETED" => "was deleted",
             _ => {
-                let cache = self.context.cache;
-                cache.report(self.kind, &meta.resource_version, None);
+                let keeper = self.context.keeper;
+                keeper.report(self.kind, &meta.resource_version, None);
                 return Ok(());
             }
         };
         let namespace = meta.namespace.as_deref();
         let namespace = namespace.map(|n| format!("{n}/")).unwrap_or_default();
         let object = (format!("{namespace}{}", meta.name), event.what == "DELETED");
-        let cache = self.context.cache;
-        cache.report(self.kind, &meta.resource_version, Some(object));
+        let keeper = self.context.keeper;
+        keeper.report(self.kind, &meta.resource_version, Some(object));
         if self.affected.destination() == KindDestination::Crds {
-            cache.definition_changed(&meta.name);
+            keeper.definition_changed(&meta.name);
             self.context.defined.notify_one();
         }
         let components = self
