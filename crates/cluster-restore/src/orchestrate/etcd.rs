@@ -19,6 +19,10 @@ use crate::etcd::{
 use crate::journal::{Journal, Record};
 use crate::plan::Danger;
 
+/// Status line before every node is checked.
+pub(super) const CHECKING: &str =
+    "looking at every node; an etcd that runs is read, which takes as long as a snapshot";
+
 /// Checks the nodes onto which etcd is to be restored. Changes nothing.
 pub(super) async fn look(
     context: &RestoreContext,
@@ -29,9 +33,7 @@ pub(super) async fn look(
         id: point.entry.id.clone(),
     })?;
     let nodes = context.setup.nodes().await?;
-    context.setup.reporter.status(
-        "looking at every node; an etcd that runs is read, which takes as long as a snapshot",
-    );
+    context.setup.reporter.status(CHECKING);
     let talos = context.setup.talos.as_ref();
     let target = talos.and_then(|talos| talos.node.clone());
     let wanted = EtcdRequest {
@@ -181,7 +183,7 @@ async fn hold(
 }
 
 /// Log that writes each phase to the journal before the next begins.
-pub struct JournalLog<'a> {
+pub(super) struct JournalLog<'a> {
     journal: Mutex<&'a mut Journal>,
     clock: Arc<dyn Clock>,
     reporter: Arc<dyn Reporter>,
@@ -189,8 +191,7 @@ pub struct JournalLog<'a> {
 
 impl<'a> JournalLog<'a> {
     /// Creates a log that adds to `journal`, and reports each phase.
-    #[must_use]
-    pub fn new(
+    pub(super) fn new(
         journal: &'a mut Journal,
         clock: Arc<dyn Clock>,
         reporter: Arc<dyn Reporter>,

@@ -13,20 +13,18 @@ use backup_core::catalog::RestorePoint;
 use backup_core::etcd::SnapshotError;
 use backup_core::id::ComponentName;
 use backup_core::read::{LocalSnapshot, LocalSnapshotError, unlock};
-use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
-    EtcdPlan, EtcdRequest, Pace, RestoredEtcd, SnapshotFacts, preflight, restart_kubelets,
-    restarts, run as restore, watch_others,
+    EtcdPlan, EtcdRequest, Pace, RestoredEtcd, SnapshotFacts, restart_kubelets, restarts,
+    watch_others,
 };
-use cluster_restore::orchestrate::{JournalLog, LATEST, Requirement};
+use cluster_restore::orchestrate::{EtcdRestore, LATEST, Requirement};
 use cluster_restore::plan::Danger;
 
 use self::report::{EtcdPlanReport, EtcdRestoreReport};
-use crate::commands::recover::{JournalFlags, TargetFlags};
+use crate::commands::recover::{JournalFlags, TargetFlags, restore_failed};
 use crate::commands::{OpenedStore, open};
 use crate::flags::{ReadFlags, ScratchFlags};
 
-mod journal;
 mod report;
 
 /// Restore etcd onto one control plane node, over the Talos API
@@ -87,35 +85,25 @@ fn danger(text: &str) -> Result<Danger, String> {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let source = frame.or_cancelled(source(args, frame)).await?;
-    let (nodes, plan) = frame.or_cancelled(look(args, &source, frame)).await?;
-    show(&plan, frame)?;
+    let restore = frame.or_cancelled(check(args, &source, frame)).await?;
+    let plan = restore.plan();
+    show(plan, frame)?;
     if !plan.can_run() {
-        return Err(blocked(&plan));
+        return Err(blocked(plan));
     }
     if let Some(restored) = plan.holds.clone() {
         frame
             .terminal
             .status("etcd is up already with the data of this restore: there is nothing to do");
         return frame
-            .or_cancelled(after(args, &nodes, &plan, restored, frame))
+            .or_cancelled(after(args, &restore, restored, frame))
             .await;
     }
-    confirm(args, &plan, frame)?;
+    confirm(args, plan, frame)?;
     let snapshot = Arc::new(hold(args, source, frame).await?);
-    let mut journal = journal::open(&args.journals, &plan, frame)?;
-    let log = JournalLog::new(
-        &mut journal,
-        Arc::clone(&frame.clock),
-        Arc::new(frame.terminal.clone()),
-    );
-    let progress = frame.terminal.progress();
-    let restoring = async {
-        let pace = Pace::default();
-        Ok(restore(&nodes, &plan, snapshot, &log, progress, pace).await?)
-    };
-    let restored = frame.or_cancelled(restoring).await?;
+    let restored = restore.run(snapshot).await.map_err(restore_failed)?;
     frame
-        .or_cancelled(after(args, &nodes, &plan, restored, frame))
+        .or_cancelled(after(args, &restore, restored, frame))
         .await
 }
 
@@ -172,11 +160,11 @@ fn not_held(file: &Path, error: LocalSnapshotError) -> Failure {
     failure
 }
 
-async fn look(
+async fn check(
     args: &Args,
     source: &SnapshotSource,
     frame: &Frame,
-) -> Result<(TalosNodes, EtcdPlan), Failure> {
+) -> Result<EtcdRestore, Failure> {
     let snapshot = match source {
         SnapshotSource::File(held) => SnapshotFacts::from(held.facts()),
         SnapshotSource::Stored(_, point) => SnapshotFacts::of(point).ok_or_else(|| {
@@ -185,29 +173,19 @@ async fn look(
         })?,
     };
     let nodes = args.talos.nodes(&args.read, frame).await?;
-    frame.terminal.status(
-        "looking at every node; an etcd that runs is read, which takes as long as a snapshot",
-    );
     let wanted = EtcdRequest {
         target: args.talos.node.clone(),
         snapshot,
         allow: args.allow.iter().copied().collect(),
         proof: None,
     };
-    let plan = preflight(&nodes, wanted.clone()).await;
-    // The journal of this restore may prove what the content no longer does, because etcd was written to
-    // since.
-    let proof = journal::proof(&args.journals, &plan)?;
-    if plan.holds.is_some() || proof.is_none() {
-        return Ok((nodes, plan));
-    }
-    let wanted = EtcdRequest {
-        target: Some(plan.target),
-        proof,
-        ..wanted
-    };
-    let plan = preflight(&nodes, wanted).await;
-    Ok((nodes, plan))
+    let checked = EtcdRestore::check(
+        wanted,
+        (nodes, &args.journals.journals),
+        (Arc::clone(&frame.clock), Arc::new(frame.terminal.clone())),
+        frame.cancel.clone(),
+    );
+    checked.await.map_err(restore_failed)
 }
 
 /// Shows the plan on stderr for the person. Data goes to stdout once, at the end.
@@ -286,11 +264,11 @@ async fn hold(
 /// Waits for the other nodes to join, restarts kubelets, and reports the result.
 async fn after(
     args: &Args,
-    nodes: &TalosNodes,
-    plan: &EtcdPlan,
+    restore: &EtcdRestore,
     restored: RestoredEtcd,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
+    let (nodes, plan) = (restore.nodes(), restore.plan());
     if plan.others().next().is_some() {
         frame
             .terminal
