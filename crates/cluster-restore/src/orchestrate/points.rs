@@ -1,6 +1,7 @@
 //! Search for the restore points that a reader names, and resolution of `latest` to the newest one that has the
 //! needed data.
 
+mod damages;
 mod exclusions;
 mod finder;
 mod passed;

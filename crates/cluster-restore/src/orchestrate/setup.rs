@@ -9,13 +9,12 @@ use backup_core::clock::Clock;
 use backup_core::crypt::Identities;
 use backup_core::progress::Progress;
 use backup_core::proxy::Proxies;
-use backup_core::read::{Assessor, ObjectReader, RestoreError, unlock};
+use backup_core::read::{ObjectReader, RestoreError, unlock};
 use cluster_client::kube::KubeOptions;
 use cluster_client::talos::TalosOptions;
 use cluster_client::talos::nodes::TalosNodes;
 use tokio_util::sync::CancellationToken;
 
-use super::error::line;
 use super::{OrchestrateError, PointFinder, ProgramError, Reporter};
 
 /// Supplier of the identities that open restore points.
@@ -110,23 +109,8 @@ impl RestoreSetup {
         error: RestoreError,
         (point, identities): (&RestorePoint, &Identities),
     ) -> OrchestrateError {
-        let assessor = Assessor {
-            store: Arc::clone(&self.points.store),
-            point: Arc::new(point.clone()),
-            view: self.points.view.clone(),
-            scratch: self.scratch.clone(),
-            progress: self.reporter.progress(),
-            cancel: self.cancel.clone(),
-        };
-        let damages = match assessor.assess(Some(&error), identities).await {
-            Ok(damages) => damages,
-            Err(other) => {
-                let why = line(&other);
-                let warning = format!("what is lost could not be found out: {why}");
-                self.reporter.warn(&warning);
-                Vec::new()
-            }
-        };
+        let of = (point, identities);
+        let damages = self.points.damages(Some(&error), of, &self.scratch).await;
         OrchestrateError::Unreadable {
             id: point.entry.id.clone(),
             damages,

@@ -1,13 +1,11 @@
 //! Consequences of a damaged object, reported with the failure to read it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use backup_cli::failure::Failure;
-use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::Identities;
-use backup_core::read::{Assessor, Damage, RestoreError};
+use backup_core::read::{Damage, RestoreError};
 
 use super::{OpenedStore, read_failure};
 
@@ -23,43 +21,10 @@ impl OpenedStore {
         (point, identities): (&RestorePoint, &Identities),
         scratch: &Path,
         again: &str,
-        frame: &Frame,
     ) -> Failure {
-        let damages = self
-            .damages(Some(&error), (point, identities), scratch, frame)
-            .await;
+        let of = (point, identities);
+        let damages = self.points.damages(Some(&error), of, scratch).await;
         damaged(error, &damages, again)
-    }
-
-    /// Returns the consequences of a failure to read `point` for its components, or, without an error, of
-    /// missing objects. Empty if there is no damage, or if it cannot be determined.
-    pub(super) async fn damages(
-        &self,
-        error: Option<&RestoreError>,
-        (point, identities): (&RestorePoint, &Identities),
-        scratch: &Path,
-        frame: &Frame,
-    ) -> Vec<Damage> {
-        let progress = frame.terminal.progress();
-        let assessor = Assessor {
-            store: Arc::clone(&self.store),
-            point: Arc::new(point.clone()),
-            view: self.view.clone(),
-            scratch: scratch.to_owned(),
-            progress: Arc::clone(&progress),
-            cancel: frame.cancel.clone(),
-        };
-        match assessor.assess(error, identities).await {
-            Ok(damages) => damages,
-            Err(other) => {
-                let failure = Failure::from(other);
-                frame.terminal.warn(&format!(
-                    "what is lost could not be found out: {}",
-                    failure.one_line()
-                ));
-                Vec::new()
-            }
-        }
     }
 }
 

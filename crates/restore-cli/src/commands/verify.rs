@@ -95,16 +95,15 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             report.findings = findings::printed(&verified.findings);
             if full && findings::worst(&report.findings) == Some(Severity::Error) {
                 let of = (&*point, &identities);
-                let damages = opened.damages(None, of, &scratch, frame).await;
+                let damages = opened.points.damages(None, of, &scratch).await;
                 report.findings.extend(damages.iter().map(lost));
             }
         }
         // Damage is the answer to the question, not a failure to answer.
         Err(error) if exit_of(&error) == Exit::Damaged => {
             let of = (&*point, &identities);
-            let damages = opened
-                .damages(error.downcast_ref(), of, &scratch, frame)
-                .await;
+            let failed = error.downcast_ref();
+            let damages = opened.points.damages(failed, of, &scratch).await;
             report.findings.push(damaged(&report.restore_point, error));
             report.findings.extend(damages.iter().map(lost));
         }

@@ -1,5 +1,6 @@
 //! Material of a restore: objects out of an archive, a Git repository or a Velero backup.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use backup_core::catalog::RestorePoint;
@@ -8,6 +9,7 @@ use backup_core::read::unlock;
 use cluster_client::kube::target::KubeTarget;
 
 use super::{PlanRequest, RestoreContext, named};
+use crate::git::GitSource;
 use crate::orchestrate::{ObjectSource, OrchestrateError};
 use crate::plan::{Mode, Options, Origin};
 use crate::spool::Spool;
@@ -71,11 +73,10 @@ impl RestoreContext {
     ) -> Result<Material, OrchestrateError> {
         let options = &plan_request.options;
         let objects = self.objects();
-        let scratch = self.setup.scratch.as_path();
         if !self.writes_objects() {
             return Ok(Material {
                 objects: ObjectSpools {
-                    spool: Spool::create(scratch, 0)?,
+                    spool: Spool::create(&self.setup.scratch, 0)?,
                     base: None,
                 },
                 origin: Origin::Archive {
@@ -92,38 +93,9 @@ impl RestoreContext {
                 let restore_point = named(objects);
                 (spool, Origin::Archive { restore_point }, Vec::new())
             }
-            ObjectSource::Git(git) => {
-                // The checkout comes first, because it may fail at once.
-                let proxies = &self.setup.proxies;
-                let cluster = &objects.manifest.cluster;
-                let fetched = git.checkout(cluster, scratch, proxies);
-                let fetched = async { Ok(fetched.await.map_err(RecoverError::Git)?) };
-                let checkout = self.setup.or_cancelled(fetched).await?;
-                let archive = self.spool(objects, options).await?;
-                let select = select(objects, options)?;
-                let laid = checkout.over(&archive, target, &select, scratch);
-                let laid = async { Ok(laid.await?) };
-                let taken = self.setup.or_cancelled(laid).await?;
-                let origin = Origin::Git {
-                    repository: checkout.repository.clone(),
-                    commit: checkout.commit.clone(),
-                    reference: git.reference.clone(),
-                    path: git.path.clone(),
-                    restore_point: named(objects),
-                };
-                (taken.spool, origin, taken.findings)
-            }
-            ObjectSource::Velero(path) => {
-                let select = select(objects, options)?;
-                let read = read_velero(path, scratch, &select);
-                let read = async { Ok(read.await.map_err(RecoverError::from)?) };
-                let taken = self.setup.or_cancelled(read).await?;
-                let origin = Origin::Velero {
-                    path: path.display().to_string(),
-                    sha256: taken.sha256,
-                };
-                (taken.spool, origin, taken.findings)
-            }
+            // The futures are too large for a caller's stack.
+            ObjectSource::Git(git) => Box::pin(self.git_objects(git, options, target)).await?,
+            ObjectSource::Velero(path) => Box::pin(self.velero_objects(path, options)).await?,
         };
         let mut spool = spool;
         of_steps(&mut spool, &plan_request.steps);
@@ -145,6 +117,50 @@ impl RestoreContext {
             key,
             findings,
         })
+    }
+
+    /// Reads the objects of a Git repository, and supplements them from the restore point.
+    async fn git_objects(
+        &self,
+        git: &GitSource,
+        options: &Options,
+        target: Option<&KubeTarget>,
+    ) -> Result<(Spool, Origin, Vec<Finding>), OrchestrateError> {
+        let (objects, scratch) = (self.objects(), self.setup.scratch.as_path());
+        // The checkout comes first, because it may fail at once.
+        let fetched = git.checkout(&objects.manifest.cluster, scratch, &self.setup.proxies);
+        let fetched = async { Ok(fetched.await.map_err(RecoverError::Git)?) };
+        let checkout = self.setup.or_cancelled(fetched).await?;
+        let archive = self.spool(objects, options).await?;
+        let select = select(objects, options)?;
+        let laid = checkout.over(&archive, target, &select, scratch);
+        let laid = async { Ok(laid.await?) };
+        let taken = self.setup.or_cancelled(laid).await?;
+        let origin = Origin::Git {
+            repository: checkout.repository.clone(),
+            commit: checkout.commit.clone(),
+            reference: git.reference.clone(),
+            path: git.path.clone(),
+            restore_point: named(objects),
+        };
+        Ok((taken.spool, origin, taken.findings))
+    }
+
+    /// Reads the objects of a Velero backup.
+    async fn velero_objects(
+        &self,
+        path: &Path,
+        options: &Options,
+    ) -> Result<(Spool, Origin, Vec<Finding>), OrchestrateError> {
+        let select = select(self.objects(), options)?;
+        let read = read_velero(path, &self.setup.scratch, &select);
+        let read = async { Ok(read.await?) };
+        let taken = self.setup.or_cancelled(read).await?;
+        let origin = Origin::Velero {
+            path: path.display().to_string(),
+            sha256: taken.sha256,
+        };
+        Ok((taken.spool, origin, taken.findings))
     }
 }
 

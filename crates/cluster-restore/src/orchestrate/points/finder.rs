@@ -23,7 +23,7 @@ pub struct PointFinder {
     /// Rules by which restore points count.
     pub view: ReadPolicy,
     pub(super) reporter: Arc<dyn Reporter>,
-    cancel: CancellationToken,
+    pub(super) cancel: CancellationToken,
     /// Reasons for which restore points do not count, as far as they were reported.
     pub(super) reported: Mutex<HashSet<String>>,
 }

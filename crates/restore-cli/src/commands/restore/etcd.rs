@@ -256,7 +256,7 @@ async fn hold(
         Err(error) => {
             let of = (point.as_ref(), &identities);
             let again = "restore-cli restore etcd";
-            Err(opened.read_failure(error, of, &scratch, again, frame).await)
+            Err(opened.read_failure(error, of, &scratch, again).await)
         }
     }
 }
