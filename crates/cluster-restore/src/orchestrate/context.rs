@@ -30,7 +30,7 @@ pub struct RestoreContext {
     /// Steps of the restore.
     steps: Vec<Step>,
     /// SHA-256 of the prefix's owner marker, if it could be read.
-    claim: Option<Digest>,
+    owner_marker: Option<Digest>,
     pub(super) progress: Arc<dyn Progress>,
 }
 
@@ -128,9 +128,9 @@ impl RestoreContext {
         setup: RestoreSetup,
     ) -> Result<Self, OrchestrateError> {
         let point = setup.points.find(point, needs).await?;
-        // An audit reports a claim that is missing or cannot be read.
-        let claim = setup.points.store.get(&layout::owner_marker()).await.ok();
-        let claim = claim.map(|bytes| Digest::of(&bytes));
+        // An audit reports a marker that is missing or cannot be read.
+        let marker = setup.points.store.get(&layout::owner_marker()).await.ok();
+        let owner_marker = marker.map(|bytes| Digest::of(&bytes));
         let progress = setup.reporter.progress();
         Ok(Self {
             setup,
@@ -138,7 +138,7 @@ impl RestoreContext {
             forward: None,
             base: None,
             steps: Vec::new(),
-            claim,
+            owner_marker,
             progress,
         })
     }

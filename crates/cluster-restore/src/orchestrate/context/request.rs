@@ -170,7 +170,13 @@ impl RestoreContext {
             .filter_map(|k| Some((k.resource.clone(), k.complete.clone()?)));
         let (point, forward) = (&self.point, self.forward.as_ref());
         let spool = &material.objects.spool;
-        let lineage = lineage(point, forward, self.claim, spool, &plan_request.options);
+        let lineage = lineage(
+            point,
+            forward,
+            self.owner_marker,
+            spool,
+            &plan_request.options,
+        );
         let findings = material.findings.iter().cloned().chain(lineage);
         Request {
             cluster: self.point.manifest.cluster.clone(),
