@@ -1,9 +1,4 @@
 //! Tests that the JSON schemas in the repository match the types and the stored objects.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
-)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

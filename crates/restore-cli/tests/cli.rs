@@ -1,5 +1,4 @@
 //! Tests of `restore-cli` as a process: exit codes, signals, pipes, stdout and stderr.
-#![expect(clippy::unwrap_used, reason = "a test that cannot start has failed")]
 
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
