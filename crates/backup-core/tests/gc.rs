@@ -2,4 +2,4 @@
 
 mod removal;
 mod rules;
-mod world;
+mod sweeper;

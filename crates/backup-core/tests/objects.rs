@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use backup_core::archive::StoredJson;
 use backup_core::backup::{BackupPlan, Origin};
-use backup_core::catalog::Catalog;
 use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
 use backup_core::id::ComponentName;
 use backup_core::progress::SilentProgress;
-use backup_core::read::{self, Kubeconfig, ObjectReader, RestoreError};
-use backup_core::store::memory::MemoryStore;
-use backup_core::testing::objects::{FixedArchive, World};
+use backup_core::read::{Kubeconfig, ObjectReader, RestoreError};
+use backup_core::testing::objects::FixedArchive;
+use backup_core::testing::world::World;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +33,7 @@ fn secret(name: &str, data: &Value) -> Value {
 }
 
 async fn reader(name: &ComponentName, objects: &FixedArchive) -> ObjectReader {
-    let world = World::new(Arc::new(MemoryStore::new())).unwrap();
+    let world = World::new();
     take(&world, name, objects).await;
     newest(world).await
 }
@@ -48,13 +47,8 @@ async fn take(world: &World, name: &ComponentName, objects: &FixedArchive) {
 }
 
 async fn newest(world: World) -> ObjectReader {
-    let catalog = Catalog::new(Arc::clone(&world.store));
-    let entry = catalog.list().await.unwrap().pop().unwrap();
-    let point = catalog.load(&entry, &world.trust().unwrap()).await.unwrap();
-    let identities = world.identities().unwrap();
-    let unlocked = read::unlock(&world.store, &point, &identities)
-        .await
-        .unwrap();
+    let point = world.latest().await;
+    let unlocked = world.unlock(&point).await.unwrap();
     ObjectReader {
         store: world.store,
         point: Arc::new(point),
@@ -111,7 +105,7 @@ async fn what_lies_scattered_over_many_packs_comes_back() {
         map["data"]["text"] = text(number, last).into();
         map
     };
-    let world = World::new(Arc::new(MemoryStore::new())).unwrap();
+    let world = World::new();
     for round in 0..ROUNDS {
         let objects: Vec<Value> = (0..64).map(|number| object(number, round)).collect();
         let objects = FixedArchive::default().kind("configmaps", "ConfigMap", "v1", &objects);

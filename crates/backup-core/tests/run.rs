@@ -7,4 +7,3 @@ mod kit;
 mod planted;
 mod readers;
 mod stored;
-mod world;

@@ -1,29 +1,16 @@
-//! Restore points of made-up objects, for tests of their readers.
-
-use std::sync::Arc;
+//! Components of made-up objects, for tests of their readers.
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use jiff::SignedDuration;
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio_util::sync::CancellationToken;
 
 use crate::archive::{ObjectPath, ResourceName};
-use crate::backup::{BackupError, BackupPlan, NewRestorePoint, Protection, Run};
-use crate::causes::BoxError;
-use crate::clock::FixedClock;
-use crate::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
 use crate::digest::Digest;
 use crate::format::export::{ArchiveFacts, Consistency, KindFacts, KubernetesFacts};
 use crate::format::manifest::Finding;
-use crate::progress::SilentProgress;
 use crate::source::{
-    ArchiveReport, ArchiveSink, ArchiveSource, ByteStream, ClusterSource, ComponentReport,
-    SourceError,
+    ArchiveReport, ArchiveSink, ArchiveSource, ClusterSource, ComponentReport, SourceError,
 };
-use crate::store::Store;
 
 /// Path and JSON of an object.
 type ObjectJson = (ObjectPath, Vec<u8>);
@@ -97,18 +84,8 @@ impl FixedArchive {
     }
 }
 
-/// UID of the namespace `kube-system` in [`etcd_snapshot`].
+/// UID of the namespace `kube-system` in the [`snapshot`](super::world::snapshot).
 pub const ETCD_CLUSTER: &str = "0c7b2b0e-5a53-4f0e-9a0d-6c1f8e2d7b11";
-
-/// Returns a small, real etcd snapshot.
-///
-/// # Errors
-/// If it cannot be unpacked.
-pub fn etcd_snapshot() -> Result<ByteStream, BoxError> {
-    let packed = include_bytes!("../../tests/fixtures/etcd-3.6.16-objects.db.zst");
-    let bytes = Bytes::from(zstd::decode_all(&packed[..])?);
-    Ok(Box::pin(futures::stream::iter([Ok(bytes)])))
-}
 
 fn length(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
@@ -162,91 +139,5 @@ impl ClusterSource for FixedCluster {
 
     async fn facts(&self, _: &[ComponentReport]) -> (KubernetesFacts, Vec<Finding>) {
         (self.0.clone(), Vec::new())
-    }
-}
-
-/// Store in which restore points are taken, encrypted and signed, an hour apart.
-#[derive(Debug)]
-pub struct World {
-    /// Store of the restore points.
-    pub store: Arc<dyn Store>,
-    clock: Arc<FixedClock>,
-    identity: SecretString,
-    recipient: Recipient,
-    signing: SecretString,
-}
-
-impl World {
-    /// Creates a world around `store`, with keys of its own.
-    ///
-    /// # Errors
-    /// If the keys cannot be made.
-    pub fn new(store: Arc<dyn Store>) -> Result<Self, BoxError> {
-        let (identity, recipient) = new_identity();
-        Ok(Self {
-            store,
-            clock: Arc::new(FixedClock::new("2026-11-23T12:00:00Z".parse()?)),
-            identity,
-            recipient,
-            signing: SigningKey::generate()?.to_text()?,
-        })
-    }
-
-    /// Returns the text of an identity file that opens everything.
-    #[must_use]
-    pub fn identity(&self) -> &str {
-        self.identity.expose_secret()
-    }
-
-    /// Returns the identity.
-    ///
-    /// # Errors
-    /// If it cannot be parsed.
-    pub fn identities(&self) -> Result<Identities, BoxError> {
-        let mut identities = Identities::none();
-        identities.add("test", &self.identity)?;
-        Ok(identities)
-    }
-
-    fn signing_key(&self) -> Result<SigningKey, BoxError> {
-        Ok(SigningKey::parse("test", &self.signing)?)
-    }
-
-    /// Returns the trust in the world's signing key.
-    ///
-    /// # Errors
-    /// If the key cannot be parsed.
-    pub fn trust(&self) -> Result<Trust, BoxError> {
-        Ok(Trust::Keys(vec![self.signing_key()?.public().clone()]))
-    }
-
-    /// Returns the public key, as `--trust` takes it.
-    ///
-    /// # Errors
-    /// If the key cannot be parsed.
-    pub fn trusted_key(&self) -> Result<String, BoxError> {
-        Ok(self.signing_key()?.public().to_string())
-    }
-
-    /// Takes a restore point, then advances the clock by an hour.
-    ///
-    /// # Errors
-    /// See [`Run::take`].
-    pub async fn take(&self, plan: BackupPlan<'_>) -> Result<NewRestorePoint, BoxError> {
-        let run = Run {
-            cluster: "butler-mgmt".parse()?,
-            store: Arc::clone(&self.store),
-            protection: Protection::Recipients(vec![self.recipient.clone()]),
-            signing_key: Some(self.signing_key()?),
-            tool: "test 0".to_owned(),
-            reason: None,
-            pinned: false,
-            clock: Arc::<FixedClock>::clone(&self.clock),
-            progress: Arc::new(SilentProgress),
-            cancel: CancellationToken::new(),
-        };
-        let committed = run.take(plan).await.map_err(|e: BackupError| Box::new(e))?;
-        self.clock.advance(SignedDuration::from_hours(1));
-        Ok(committed)
     }
 }

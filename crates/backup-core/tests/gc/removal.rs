@@ -6,16 +6,16 @@ use backup_core::format::layout;
 use backup_core::gc::{self, RemovalRules};
 use backup_core::store::Store;
 use backup_core::testing::fault::{CallFilter, Fault, FaultStore, StoreCall};
-use bytes::Bytes;
+use backup_core::testing::world::snapshot;
 use jiff::SignedDuration;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-use super::world::{LONG, World, snapshot};
+use super::sweeper::{LONG, Sweeper};
 
 #[tokio::test]
 async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     let other = world.die().await;
     let late = world.take(&world.run()).await;
@@ -68,7 +68,7 @@ async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
 
 #[tokio::test]
 async fn failures_end_it_and_it_can_be_made_again() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     let kept = world.keys().await;
     for number in 0..30 {
@@ -124,7 +124,7 @@ async fn failures_end_it_and_it_can_be_made_again() {
 
 #[tokio::test]
 async fn a_run_that_took_too_long_looks_before_it_commits() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     let slow = Arc::new(FaultStore::new(world.store()));
     let run = Run {
@@ -138,8 +138,8 @@ async fn a_run_that_took_too_long_looks_before_it_commits() {
         Fault::Slow(pause),
     );
     world.pass(SignedDuration::from_secs(1));
-    let bytes = futures::stream::iter([Ok(Bytes::from(snapshot()))]);
-    let taken = run.import_etcd("test.snapshot", Box::pin(bytes));
+    let plain = snapshot();
+    let taken = world.import(&run, &plain);
     // The run has put its packs and waits. Hours pass, and a sweep with too short a grace time runs.
     let swept = async {
         while slow.counts().creates < 4 {

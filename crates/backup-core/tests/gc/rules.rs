@@ -16,11 +16,11 @@ use jiff::SignedDuration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::world::{GRACE, LONG, World};
+use super::sweeper::{GRACE, LONG, Sweeper};
 
 #[tokio::test]
 async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let run = world.run();
     world.take(&run).await;
     world.take(&run).await;
@@ -60,7 +60,7 @@ async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
 
 #[tokio::test]
 async fn what_is_no_leftover_stays_whatever_its_age() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let committed = world.take(&world.run()).await;
     let signed = layout::signatures_of(committed.digest);
     world.drop_one(&format!("{signed}DIGEST.minisig")).await;
@@ -91,12 +91,12 @@ async fn what_is_no_leftover_stays_whatever_its_age() {
 
 #[tokio::test]
 async fn without_ages_nothing_goes() {
-    let world = World::on(MemoryStore::without_clock()).await;
+    let world = Sweeper::on(MemoryStore::without_clock()).await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.held(&world.rules(), "does not report the time").await;
 
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
@@ -123,7 +123,7 @@ async fn without_ages_nothing_goes() {
 #[tokio::test]
 async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
     // A damaged manifest.
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let committed = world.take(&world.run()).await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
@@ -133,7 +133,7 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
     world.held(&world.rules(), "checksum").await;
 
     // A manifest of a later version.
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     let later = Bytes::from_static(b"{\"version\": 9}");
@@ -149,7 +149,7 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
     world.held(&world.rules(), "format version 9").await;
 
     // A manifest under a name that this version does not know.
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.drop_one("manifests/v2/DIGEST").await;
@@ -159,7 +159,7 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
         .await;
 
     // A manifest with the signature of another key.
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     let other = SigningKey::generate().unwrap();
@@ -188,7 +188,7 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
 
 #[tokio::test]
 async fn a_listing_that_is_not_whole_holds_it() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let committed = world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
@@ -214,7 +214,7 @@ async fn a_listing_that_is_not_whole_holds_it() {
 
 #[tokio::test]
 async fn a_restore_point_that_no_listing_shows_holds_it() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let committed = world.take(&world.run()).await;
     world.pass(LONG);
     let manifest = layout::manifest(committed.manifest.began, committed.digest);
@@ -224,7 +224,7 @@ async fn a_restore_point_that_no_listing_shows_holds_it() {
 
 #[tokio::test]
 async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
@@ -232,7 +232,9 @@ async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
         cluster: "other".parse().unwrap(),
         ..world.rules()
     };
-    world.held(&rules, "claimed for cluster `mgmt`").await;
+    world
+        .held(&rules, "claimed for cluster `butler-mgmt`")
+        .await;
     let rules = RemovalRules {
         unencrypted: true,
         ..world.rules()
@@ -242,7 +244,7 @@ async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
     assert!(world.memory.remove(&layout::owner_marker()));
     world.held(&world.rules(), "no claim.json").await;
 
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let run = Run {
         protection: Protection::None,
         ..world.run()
@@ -252,14 +254,14 @@ async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
     world.pass(LONG);
     world.held(&world.rules(), "without encryption").await;
     // An empty prefix has no findings.
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let plan = world.look(&world.rules()).await;
     assert!(!plan.held && plan.findings.is_empty(), "{plan:?}");
 }
 
 #[tokio::test]
 async fn the_safety_limit_holds_until_somebody_has_looked() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     let (first, second) = (
         world.take(&world.run()).await,
         world.take(&world.run()).await,
@@ -289,7 +291,7 @@ async fn the_safety_limit_holds_until_somebody_has_looked() {
 
 #[tokio::test]
 async fn a_look_that_cannot_ask_is_an_error_and_not_an_empty_prefix() {
-    let world = World::new().await;
+    let world = Sweeper::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::world::{World, changes, runtime};
+use super::original::{Original, changes, runtime};
 
 fn no_change_goes_unnoticed(encrypted: bool, cases: u32) {
     let runtime = runtime();
-    let world = runtime.block_on(World::new(encrypted));
+    let world = runtime.block_on(Original::new(encrypted));
     let untouched = runtime.block_on(world.read(&world.objects, &world.trust));
     assert_eq!(untouched.sound, Ok(true));
     assert!(untouched.fetched.unwrap() == world.plain);

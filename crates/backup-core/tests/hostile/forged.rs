@@ -13,7 +13,7 @@ use backup_core::store::Key;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::world::{Change, Objects, World, changes, runtime};
+use super::original::{Change, Objects, Original, changes, runtime};
 
 /// Restore point that is forged; it must be unencrypted for changes inside of its objects.
 pub(crate) struct Forge {
@@ -22,7 +22,7 @@ pub(crate) struct Forge {
 }
 
 impl Forge {
-    pub(crate) fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &Original) -> Self {
         let mut objects = world.objects.clone();
         objects.retain(|key, _| !key.as_str().starts_with("signatures/"));
         let is_manifest = |key: &&Key| key.as_str().starts_with(layout::MANIFESTS);
@@ -92,7 +92,7 @@ enum Part {
     Key,
 }
 
-fn forge(world: &World, part: Part, change: &Change) -> Objects {
+fn forge(world: &Original, part: Part, change: &Change) -> Objects {
     let mut forge = Forge::of(world);
     match part {
         Part::Manifest => {
@@ -156,7 +156,7 @@ fn forged_parts_give_an_error_or_the_same_bytes(
     parts: Vec<(u32, Part)>,
 ) {
     let runtime = runtime();
-    let world = runtime.block_on(World::new(encrypted));
+    let world = runtime.block_on(Original::new(encrypted));
     let untouched = Forge::of(&world).finish();
     let untouched = runtime.block_on(world.read(&untouched, &Trust::Anyone));
     assert!(untouched.fetched.unwrap() == world.plain);

@@ -6,7 +6,7 @@ use backup_core::crypt::Trust;
 use backup_core::format::recipe::PackSpan;
 
 use super::forged::Forge;
-use super::world::{World, runtime};
+use super::original::{Original, runtime};
 
 /// Change to a forged restore point.
 type Lie = fn(&mut Forge);
@@ -145,7 +145,7 @@ fn peak_kib() -> u64 {
 #[test]
 fn every_lie_is_told_from_the_truth_without_paying_for_it() {
     let runtime = runtime();
-    let world = runtime.block_on(World::new(false));
+    let world = runtime.block_on(Original::new(false));
     let before = peak_kib();
     for (number, (words, lie)) in LIES.iter().enumerate() {
         let mut forge = Forge::of(&world);

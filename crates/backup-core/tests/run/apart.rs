@@ -1,15 +1,12 @@
 //! Tests that a failed component costs only itself, whatever comes before or after it.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use backup_core::backup::{BackupPlan, Origin};
-use backup_core::catalog::Catalog;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
-use backup_core::store::memory::MemoryStore;
-use backup_core::testing::objects::{FixedArchive, World, etcd_snapshot};
+use backup_core::testing::objects::FixedArchive;
+use backup_core::testing::world::{World, snapshot, stream};
 use serde_json::json;
 
 fn components() -> [ComponentName; 7] {
@@ -59,7 +56,7 @@ fn working<'a>(name: &ComponentName, objects: &'a FixedArchive) -> Origin<'a> {
     }
     Origin::File {
         name: "etcd.snapshot",
-        bytes: etcd_snapshot().unwrap(),
+        bytes: stream(&snapshot()),
     }
 }
 
@@ -85,7 +82,7 @@ async fn each_component_that_fails_costs_itself_alone_beside_each_other() {
         for works in components().into_iter().filter(|works| *works != fails) {
             for (begun, first) in [(false, true), (false, false), (true, true), (true, false)] {
                 let case = format!("{fails} fails, {works} works, {begun}, {first}");
-                let world = World::new(Arc::new(MemoryStore::new())).unwrap();
+                let world = World::new();
                 let mut parts = vec![
                     (works.clone(), working(&works, &objects)),
                     (fails.clone(), failing(&fails, begun, &broken)),
@@ -98,10 +95,7 @@ async fn each_component_that_fails_costs_itself_alone_beside_each_other() {
                     ..BackupPlan::default()
                 };
                 world.take(plan).await.expect(&case);
-                let catalog = Catalog::new(Arc::clone(&world.store));
-                let entry = catalog.list().await.unwrap().pop().expect(&case);
-                let point = catalog.load(&entry, &world.trust().unwrap()).await;
-                let manifest = point.unwrap().manifest;
+                let manifest = world.latest().await.manifest;
                 assert!(manifest.component(&works).is_some(), "{case}");
                 assert!(manifest.component(&fails).is_none(), "{case}");
                 assert_eq!(manifest.missing, std::slice::from_ref(&fails), "{case}");

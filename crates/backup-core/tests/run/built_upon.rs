@@ -7,9 +7,8 @@ use backup_core::digest::Digest;
 use backup_core::format::layout::{self, JournalPart};
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::store::{Key, Store as _};
+use backup_core::testing::world::{World, snapshot};
 use bytes::Bytes;
-
-use super::world::{World, snapshot};
 
 #[tokio::test]
 async fn an_old_restore_point_under_a_new_name_is_refused() {
@@ -24,9 +23,7 @@ async fn an_old_restore_point_under_a_new_name_is_refused() {
     let digest = Digest::of(&bytes);
     world.store.create(&later, bytes, digest).await.unwrap();
 
-    let catalog = Catalog::new(world.store());
-    let entry = catalog.list().await.unwrap().pop().unwrap();
-    let refused = catalog.load(&entry, &world.trust()).await.unwrap_err();
+    let refused = world.newest(&world.trust()).await.unwrap_err();
     assert!(
         matches!(refused, CatalogError::Renamed { .. }),
         "{refused:?}"
@@ -85,7 +82,7 @@ async fn archived_packs_are_told_and_not_built_upon() {
             assert!(world.store.archive(pack, class, tier));
         }
         for deep in [false, true] {
-            let report = world.audit_with(deep).await;
+            let report = world.audit_with(world.trust(), deep).await;
             let told = report
                 .findings
                 .iter()

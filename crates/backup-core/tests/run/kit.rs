@@ -1,7 +1,5 @@
 //! Tests of the kit: files of the operator that every later restore point carries along.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use backup_core::backup::{BackupPlan, NewRestorePoint, Origin, Protection, Run};
 use backup_core::catalog::RestorePoint;
@@ -9,13 +7,9 @@ use backup_core::crypt::new_identity;
 use backup_core::format::export::ArchiveFacts;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
-use backup_core::newfile::OverwritePolicy;
-use backup_core::progress::SilentProgress;
-use backup_core::read::{self, RestoreError};
+use backup_core::read::RestoreError;
 use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
-use tokio_util::sync::CancellationToken;
-
-use super::world::{World, snapshot};
+use backup_core::testing::world::{World, snapshot};
 
 /// A kit of one file.
 #[derive(Debug)]
@@ -67,15 +61,7 @@ pub(super) async fn add_kit(run: &Run, name: &str, text: &str) -> NewRestorePoin
 
 /// Fetches the kit of `point`.
 async fn fetch_kit(world: &World, point: &RestorePoint) -> Result<Vec<u8>, RestoreError> {
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("kit.tar");
-    let store = world.store();
-    let unlocked = read::unlock(&store, point, &world.identities()).await?;
-    let (progress, cancel) = (Arc::new(SilentProgress), CancellationToken::new());
-    let name = ComponentName::kit();
-    let to = (target.as_path(), OverwritePolicy::Replace);
-    read::fetch(store, point, unlocked, &name, to, progress, cancel).await?;
-    Ok(std::fs::read(target).unwrap())
+    world.fetch_component(point, &ComponentName::kit()).await
 }
 
 const SECRETS: &str =

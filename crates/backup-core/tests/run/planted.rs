@@ -11,10 +11,10 @@ use backup_core::format::manifest::{Finding, Manifest, Severity};
 use backup_core::id::ComponentName;
 use backup_core::store::Store as _;
 use backup_core::store::memory::MemoryStore;
+use backup_core::testing::world::{World, snapshot};
 use jiff::{SignedDuration, Timestamp};
 
 use super::kit::add_kit;
-use super::world::{World, snapshot};
 
 /// Puts `manifest` as a run at `began` would, without a signature.
 async fn plant(world: &World, manifest: &Manifest, began: Timestamp) {

@@ -1,13 +1,11 @@
 //! Tests of the readers of a prefix: recipients that are added or removed, strangers, and the daemon.
 
 use backup_core::backup::{Protection, Run};
-use backup_core::catalog::Catalog;
-use backup_core::crypt::{Identities, SigningKey, Trust, new_identity};
+use backup_core::crypt::{Identities, Trust, new_identity};
 use backup_core::format::manifest::Severity;
 use backup_core::read;
 use backup_core::store::Store as _;
-
-use super::world::{World, snapshot};
+use backup_core::testing::world::{World, snapshot};
 
 #[tokio::test]
 async fn a_stranger_is_told_who_could_read_and_gets_nothing() {
@@ -29,8 +27,7 @@ async fn a_stranger_is_told_who_could_read_and_gets_nothing() {
 async fn what_the_daemon_holds_opens_indexes_and_no_pack() {
     let world = World::new();
     world.import(&world.run(), &snapshot()).await.unwrap();
-    let daemon = SigningKey::parse("test", &world.signing).unwrap();
-    let (identities, _) = daemon.index_identity().unwrap();
+    let (identities, _) = world.key().index_identity().unwrap();
     let opener = backup_core::crypt::Opener::with(&identities);
     for (prefix, opens) in [
         ("indexes/", true),
@@ -126,15 +123,16 @@ async fn no_encryption_by_name_reads_back_without_a_key_and_is_a_finding() {
     world.import(&run, &plain).await.unwrap();
     let again = world.import(&run, &plain).await.unwrap();
     assert_eq!(again.manifest.cost.new_chunks, 0);
-    let catalog = Catalog::new(world.store());
-    let entry = catalog.list().await.unwrap().pop().unwrap();
-    let point = catalog.load(&entry, &Trust::Anyone).await.unwrap();
+    let point = world.newest(&Trust::Anyone).await.unwrap();
     assert!(world.fetch(&point).await.unwrap() == plain);
     let tells = |report: backup_core::audit::Report, words: &str| {
         let mut found = report.findings.into_iter();
         found.any(|f| f.cause.contains(words))
     };
-    assert!(tells(world.audit_of(Trust::Anyone).await, "not encrypted"));
+    assert!(tells(
+        world.audit_with(Trust::Anyone, false).await,
+        "not encrypted"
+    ));
     // A reader with a trusted key reads nothing of it.
     let report = world.audit().await;
     assert_eq!(report.worst(), Some(Severity::Error));

@@ -5,8 +5,7 @@ use backup_core::crypt::Verdict;
 use backup_core::digest::Digest;
 use backup_core::read::RestoreError;
 use backup_core::store::Store as _;
-
-use super::world::{World, snapshot};
+use backup_core::testing::world::{World, snapshot};
 
 #[tokio::test]
 async fn what_is_stored_comes_back_bit_for_bit_and_a_repeat_is_nearly_free() {

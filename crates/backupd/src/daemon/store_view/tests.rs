@@ -5,7 +5,7 @@ use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::progress::SilentProgress;
 use backup_core::store::memory::MemoryStore;
-use backup_core::testing::objects::etcd_snapshot;
+use backup_core::testing::world::{snapshot, stream};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ impl World {
             progress: Arc::new(SilentProgress),
             cancel: CancellationToken::new(),
         };
-        let taken = run.import_etcd("etcd", etcd_snapshot().unwrap()).await;
+        let taken = run.import_etcd("etcd", stream(&snapshot())).await;
         taken.unwrap()
     }
 

@@ -1,41 +1,43 @@
-//! Prefix in memory, with runs that commit or die, and sweeps.
+//! World with runs that commit or die, and sweeps of what they leave.
 
-use backup_core::backup::{NewRestorePoint, Protection, Run};
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use backup_core::backup::{NewRestorePoint, Run};
 use backup_core::catalog::Catalog;
 use backup_core::clock::{Clock as _, FixedClock};
-use backup_core::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
+use backup_core::crypt::SigningKey;
 use backup_core::digest::Digest;
 use backup_core::gc::{self, RemovalPlan, RemovalReport, RemovalRules};
 use backup_core::progress::SilentProgress;
-use backup_core::read::{self, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{CreateOutcome, Key, Store};
 use backup_core::testing::fault::{CallFilter, Fault, FaultStore, StoreCall};
+use backup_core::testing::world::{World, keys, snapshot};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use secrecy::SecretString;
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(2);
 pub(crate) const LONG: SignedDuration = SignedDuration::from_hours(3);
 
-pub(crate) struct World {
+/// World whose store fails on purpose; see the module.
+pub(crate) struct Sweeper {
+    /// Store behind the one that fails.
     pub(crate) memory: Arc<MemoryStore>,
-    pub(crate) store: Arc<FaultStore>,
-    pub(crate) clock: Arc<FixedClock>,
-    pub(crate) secret: SecretString,
-    pub(crate) recipient: Recipient,
-    pub(crate) signing: SecretString,
+    world: World<FaultStore>,
 }
 
-/// Returns a real snapshot; see `run.rs`.
-pub(crate) fn snapshot() -> Vec<u8> {
-    zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-objects.db.zst")[..]).unwrap()
+impl Deref for Sweeper {
+    type Target = World<FaultStore>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.world
+    }
 }
 
-impl World {
+impl Sweeper {
     pub(crate) async fn new() -> Self {
         Self::on(MemoryStore::new()).await
     }
@@ -43,23 +45,11 @@ impl World {
     pub(crate) async fn on(memory: MemoryStore) -> Self {
         let now = memory.date().await.unwrap();
         let memory = Arc::new(memory);
-        let (secret, recipient) = new_identity();
+        let store = FaultStore::new(Arc::<MemoryStore>::clone(&memory));
         Self {
-            store: Arc::new(FaultStore::new(Arc::<MemoryStore>::clone(&memory))),
             memory,
-            clock: Arc::new(FixedClock::new(now.unwrap_or(Timestamp::UNIX_EPOCH))),
-            secret,
-            recipient,
-            signing: SigningKey::generate().unwrap().to_text().unwrap(),
+            world: World::at(store, now.unwrap_or(Timestamp::UNIX_EPOCH)),
         }
-    }
-
-    pub(crate) fn store(&self) -> Arc<dyn Store> {
-        Arc::<FaultStore>::clone(&self.store)
-    }
-
-    pub(crate) fn key(&self) -> SigningKey {
-        SigningKey::parse("test", &self.signing).unwrap()
     }
 
     pub(crate) fn pass(&self, time: SignedDuration) {
@@ -67,37 +57,17 @@ impl World {
         self.clock.advance(time);
     }
 
-    pub(crate) fn run(&self) -> Run {
-        Run {
-            cluster: "mgmt".parse().unwrap(),
-            store: self.store(),
-            protection: Protection::Recipients(vec![self.recipient.clone()]),
-            signing_key: Some(self.key()),
-            tool: "test 0".to_owned(),
-            reason: None,
-            pinned: false,
-            clock: Arc::<FixedClock>::clone(&self.clock),
-            progress: Arc::new(SilentProgress),
-            cancel: CancellationToken::new(),
-        }
-    }
-
     pub(crate) async fn take(&self, run: &Run) -> NewRestorePoint {
         self.pass(SignedDuration::from_secs(1));
-        let bytes = futures::stream::iter([Ok(Bytes::from(snapshot()))]);
-        run.import_etcd("test.snapshot", Box::pin(bytes))
-            .await
-            .unwrap()
+        self.import(run, &snapshot()).await.unwrap()
     }
 
     /// Starts a run that dies before its manifest; returns the names of its orphans.
     pub(crate) async fn die(&self) -> BTreeSet<String> {
         let before = self.keys().await;
         let fault = Arc::new(FaultStore::new(self.store()));
-        fault.on(
-            CallFilter::call(StoreCall::Create).under("manifests/"),
-            Fault::StopBefore,
-        );
+        let manifests = CallFilter::call(StoreCall::Create).under("manifests/");
+        fault.on(manifests, Fault::StopBefore);
         let run = Run {
             store: Arc::<FaultStore>::clone(&fault),
             // A run with another key builds upon nothing, and so puts everything.
@@ -121,22 +91,16 @@ impl World {
         key
     }
 
+    /// Returns all keys, without a call that fails or counts.
     pub(crate) async fn keys(&self) -> BTreeSet<String> {
-        let (mut keys, mut from) = (BTreeSet::new(), None);
-        loop {
-            let page = self.memory.list("", from).await.unwrap();
-            keys.extend(page.objects.iter().map(|o| o.key.to_string()));
-            from = page.next;
-            if from.is_none() {
-                return keys;
-            }
-        }
+        let keys = keys(self.memory.as_ref(), "").await;
+        keys.iter().map(ToString::to_string).collect()
     }
 
     pub(crate) fn rules(&self) -> RemovalRules {
         RemovalRules {
-            cluster: "mgmt".parse().unwrap(),
-            trust: Trust::Keys(vec![self.key().public().clone()]),
+            cluster: self.run().cluster,
+            trust: self.trust(),
             grace: GRACE,
             unencrypted: false,
             force: false,
@@ -145,16 +109,14 @@ impl World {
     }
 
     pub(crate) async fn look(&self, rules: &RemovalRules) -> RemovalPlan {
-        gc::plan_removal(&self.store(), rules, &SilentProgress)
-            .await
-            .unwrap()
+        let store = self.store();
+        let plan = gc::plan_removal(&store, rules, &SilentProgress).await;
+        plan.unwrap()
     }
 
     pub(crate) async fn remove(&self, rules: &RemovalRules, plan: &RemovalPlan) -> RemovalReport {
-        let cancel = CancellationToken::new();
-        gc::remove(&self.store(), rules, plan, &cancel)
-            .await
-            .unwrap()
+        let (store, cancel) = (self.store(), CancellationToken::new());
+        gc::remove(&store, rules, plan, &cancel).await.unwrap()
     }
 
     pub(crate) async fn sweep(&self, rules: &RemovalRules) -> (RemovalPlan, RemovalReport) {
@@ -181,22 +143,9 @@ impl World {
         let catalog = Catalog::new(self.store());
         let entries = catalog.list().await.unwrap();
         assert_eq!(entries.len(), count);
-        let mut identities = Identities::none();
-        identities.add("test", &self.secret).unwrap();
         for entry in entries {
-            let point = catalog.load(&entry, &self.rules().trust).await.unwrap();
-            let store = self.store();
-            let unlocked = read::unlock(&store, &point, &identities).await.unwrap();
-            let folder = std::env::temp_dir();
-            let verified = read::verify(
-                store,
-                &point,
-                VerifyDepth::Full(unlocked),
-                &folder,
-                Arc::new(SilentProgress),
-                CancellationToken::new(),
-            );
-            let found = verified.await.unwrap().findings;
+            let point = catalog.load(&entry, &self.trust()).await.unwrap();
+            let found = self.verify(&point).await.unwrap().findings;
             assert!(found.is_empty(), "{}: {found:?}", entry.id);
         }
     }
