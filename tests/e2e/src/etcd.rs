@@ -2,6 +2,7 @@
 
 mod auth;
 mod client;
+mod datastore;
 mod member;
 
 use std::path::{Path, PathBuf};

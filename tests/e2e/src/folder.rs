@@ -1,6 +1,7 @@
 //! Temporary folder for everything that a lab or a test writes to the disk.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,21 @@ impl Folder {
         self.folder.path().join(name)
     }
 
+    /// Returns the names of what is in it, in order, without the lock.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let entries = std::fs::read_dir(self.path())?.map(|entry| entry.map(|e| e.file_name()));
+        let names = entries.collect::<std::io::Result<Vec<_>>>()?.into_iter();
+        let mut names: Vec<_> = names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        names.retain(|name| name != LOCK);
+        names.sort();
+        Ok(names)
+    }
+
     /// Makes the sub-folder `name`, with its parents, for this user alone.
     ///
     /// # Errors
@@ -67,6 +83,24 @@ impl Folder {
         make_private(&path)?;
         Ok(path)
     }
+}
+
+/// Returns the permissions of a file, such as `0o600`.
+///
+/// # Errors
+/// It is not there.
+pub fn mode(path: &Path) -> Result<u32> {
+    let meta = std::fs::metadata(path).with_context(|| path.display().to_string())?;
+    Ok(meta.permissions().mode() & 0o777)
+}
+
+/// Changes the permissions of a file.
+///
+/// # Errors
+/// The system refused.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    let mode = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(path, mode).with_context(|| path.display().to_string())
 }
 
 /// Reports whether the process that made the folder `path` still lives.

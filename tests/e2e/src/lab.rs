@@ -1,7 +1,7 @@
 //! Lab of all components together, as `lab up` runs them and as whole-chain tests want them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -12,9 +12,9 @@ use crate::etcd::Etcd;
 use crate::kube_apiserver::KubeApiserver;
 use crate::s3::S3;
 use crate::talos::real_etcd::RealEtcd;
-use crate::talos::recover::EtcdutlHost;
+use crate::talos::recover::{EtcdutlHost, Host};
 use crate::talos::seats::{SeatProcess, seats};
-use crate::talos::{NodeSpec, Standin};
+use crate::talos::{Etcd as Member, NodeSpec, Standin};
 use crate::tools::{self, Tool};
 
 /// Addresses of the control plane nodes, as Talos knows them. They cannot be dialled: clients dial the
@@ -91,18 +91,24 @@ pub async fn control_plane(etcd: &Etcd) -> Result<Standin> {
         let data = root.join("var/lib/etcd/member");
         std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
         spec.root = Some(root);
-        spec.host = Some(Arc::new(EtcdutlHost {
-            etcdutl: etcdutl.clone(),
-            name: etcd.name().to_owned(),
-            peer_url: etcd.peer_url(),
-            process: Arc::new(SeatProcess {
-                process: etcd.handle(),
-                seat: member,
-            }),
-        }));
+        spec.host = Some(host(etcd, &etcdutl, member));
         specs.push(spec);
     }
     Standin::start(specs).await
+}
+
+/// Returns the host of a node that runs `etcd` as the member `seat`, and restores it with `etcdutl`.
+#[must_use]
+pub fn host(etcd: &Etcd, etcdutl: &Path, seat: Arc<dyn Member>) -> Arc<dyn Host> {
+    Arc::new(EtcdutlHost {
+        etcdutl: etcdutl.to_owned(),
+        name: etcd.name().to_owned(),
+        peer_url: etcd.peer_url(),
+        process: Arc::new(SeatProcess {
+            process: etcd.handle(),
+            seat,
+        }),
+    })
 }
 
 /// Core with an API server.

@@ -51,4 +51,7 @@ pub mod butler;
 pub mod fresh;
 pub mod lab;
 
+// Place of one test among them.
+pub mod site;
+
 pub use folder::Folder;

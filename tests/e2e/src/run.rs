@@ -127,6 +127,22 @@ impl Command {
         self.start()?.ended().await
     }
 
+    /// Runs it to its end, which must be with `code`.
+    ///
+    /// # Errors
+    /// It ends otherwise.
+    pub async fn ended_with(&self, code: i32) -> Result<Output> {
+        self.output().await?.ended_with(code)
+    }
+
+    /// Runs it to its end, which must be a success; parses its standard output.
+    ///
+    /// # Errors
+    /// It ends otherwise, or its output is not JSON.
+    pub async fn json(&self) -> Result<serde_json::Value> {
+        self.ended_with(0).await?.json()
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -263,6 +279,19 @@ impl Output {
     /// It is not JSON.
     pub fn json(&self) -> Result<serde_json::Value> {
         serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {}", self.stdout))
+    }
+}
+
+/// Checks that the program's standard error contains all of `words`.
+#[expect(
+    clippy::print_stdout,
+    reason = "shown where a test fails, or with --nocapture"
+)]
+pub fn tells(output: &Output, words: &[&str]) {
+    println!("--- code {:?}\n{}", output.code, output.stderr);
+    for word in words {
+        let (told, stdout) = (&output.stderr, &output.stdout);
+        assert!(told.contains(word), "{word:?} is not in:\n{told}\n{stdout}");
     }
 }
 

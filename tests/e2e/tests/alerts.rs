@@ -26,9 +26,9 @@ async fn the_rules_fire_when_they_should_and_only_then() -> Result<()> {
     let schedules = e2e::paths::workspace().join("schedules");
     let run = Command::new("promtool").in_folder(schedules);
     let check = run.clone().args(["check", "rules", "alerts.yaml"]);
-    println!("{}", check.output().await?.ended_with(0)?.stdout);
+    println!("{}", check.ended_with(0).await?.stdout);
     let test = run.args(["test", "rules", "alerts.test.yaml"]);
-    println!("{}", test.output().await?.ended_with(0)?.stdout);
+    println!("{}", test.ended_with(0).await?.stdout);
     Ok(())
 }
 

@@ -3,16 +3,15 @@
 
 mod access;
 mod archive;
-pub(crate) mod bed;
 mod death;
 mod disk;
 mod files;
-pub(crate) mod ground;
 pub(crate) mod leftover_parts;
 mod leftovers;
 mod outages;
 mod proxies;
 mod secrets;
+pub(crate) mod site;
 mod streams;
 mod tamper;
 mod whole;

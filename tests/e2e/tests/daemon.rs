@@ -18,4 +18,4 @@ mod upgrade;
 mod whole;
 mod worker;
 
-use crate::chain::{bed, ground, leftover_parts};
+use crate::chain::{leftover_parts, site};

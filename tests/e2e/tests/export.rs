@@ -1,10 +1,8 @@
 //! Tests of the export of a cluster's objects from a real kube-apiserver, and of everything that can go wrong
 //! with it.
 
-mod bed;
 mod broken;
 mod datastores;
-mod ground;
 mod kube;
 mod lost;
 mod objects;
@@ -14,6 +12,7 @@ mod restarts;
 mod rights;
 mod sealing;
 mod selection;
+mod site;
 mod sources;
 mod standin;
 mod twice;

@@ -1,7 +1,6 @@
 //! Tests of the restore on real components: a whole Butler cluster comes back in place and on another one,
 //! with a real garbage collector at work.
 
-mod bed;
 mod broken;
 mod compare;
 mod data;

@@ -1,12 +1,13 @@
 //! Scenario that all tests of a program share.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 
 use super::Butler;
 use crate::Folder;
+use crate::site::Common;
 use crate::tools::say_on_stderr;
 
 /// Scenario that several tests use. No test may stop or change what another one reads. It lives while a test
@@ -19,9 +20,7 @@ pub struct Shared {
     _end: oneshot::Sender<()>,
 }
 
-/// Reference that ends with the last test that holds it: a static would never be dropped, and leave its
-/// files.
-static SHARED: Mutex<Weak<Shared>> = Mutex::const_new(Weak::new());
+static SHARED: Common<Shared> = Common::unused();
 
 impl Shared {
     /// Returns the scenario that other tests use now, or a new one.
@@ -29,13 +28,7 @@ impl Shared {
     /// # Errors
     /// It cannot be started.
     pub async fn get() -> Result<Arc<Self>> {
-        let mut shared = SHARED.lock().await;
-        if let Some(running) = shared.upgrade() {
-            return Ok(running);
-        }
-        let running = Arc::new(Self::start().await?);
-        *shared = Arc::downgrade(&running);
-        Ok(running)
+        SHARED.get(Self::start).await
     }
 
     /// Starts a scenario for one test, which may break it.

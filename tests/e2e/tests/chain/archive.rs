@@ -2,20 +2,21 @@
 
 use anyhow::Result;
 use e2e::proxy::{Fault, Lasting};
+use e2e::run::tells;
 
-use super::bed::{Bed, tells};
+use super::site::ChainSite;
 
 const ALWAYS: Lasting = Lasting::Times(u32::MAX);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn archived_packs_are_no_sound_packs() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.snapshot().await?;
+    let site = ChainSite::new().await?;
+    site.snapshot().await?;
     // Listings and heads show the class; only heads show the tier.
     for (class, days) in [("GLACIER", true), ("ARCHIVE_ACCESS", false)] {
-        bed.proxy.forget();
-        bed.proxy.on_path(None, "", Fault::Archived(class), ALWAYS);
-        let audit = bed.audit(4).await?;
+        site.proxy.forget();
+        site.proxy.on_path(None, "", Fault::Archived(class), ALWAYS);
+        let audit = site.audit(4).await?;
         let errors: Vec<_> = audit
             .iter()
             .filter(|finding| finding["severity"] == "error")
@@ -32,10 +33,10 @@ async fn archived_packs_are_no_sound_packs() -> Result<()> {
             assert!(remedy.contains(object), "{remedy}");
             assert_eq!(remedy.contains("\"Days\""), days, "{remedy}");
         }
-        let quick = bed.restore_cli("verify").args(["latest", "--quick"]);
-        let quick = quick.output().await?.ended_with(4)?;
+        let quick = site.restore_cli("verify").args(["latest", "--quick"]);
+        let quick = quick.ended_with(4).await?;
         assert!(quick.stdout.contains("is archived"), "{}", quick.stdout);
-        let fetch = bed.fetch("latest").output().await?.ended_with(4)?;
+        let fetch = site.fetch("latest").ended_with(4).await?;
         tells(
             &fetch,
             &[
@@ -51,35 +52,35 @@ async fn archived_packs_are_no_sound_packs() -> Result<()> {
             fetch.stderr
         );
         // The next run does not build on them, and reports that.
-        let taken = bed.backupd("snapshot").args(["--output", "json"]);
-        let taken = taken.output().await?.ended_with(0)?;
+        let taken = site.backupd("snapshot").args(["--output", "json"]);
+        let taken = taken.ended_with(0).await?;
         let told = format!("{}{}", taken.stdout, taken.stderr);
         assert!(
             told.contains("are archived, so what they hold is stored again"),
             "{told}"
         );
         let id = taken.json()?["restorePoint"].clone();
-        bed.proxy.forget();
-        bed.verified(id.as_str().unwrap_or_default()).await?;
+        site.proxy.forget();
+        site.verified(id.as_str().unwrap_or_default()).await?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_that_is_cut_short_makes_no_older_point_the_latest() -> Result<()> {
-    let bed = Bed::new().await?;
-    let mut taken = vec![bed.snapshot().await?];
+    let site = ChainSite::new().await?;
+    let mut taken = vec![site.snapshot().await?];
     for _ in 0..2 {
-        bed.change().await?;
-        taken.push(bed.snapshot().await?);
+        site.change().await?;
+        taken.push(site.snapshot().await?);
     }
     taken.reverse();
-    bed.proxy.on_path(None, "", Fault::CutList(1), ALWAYS);
-    assert_eq!(bed.listed().await?, taken);
-    bed.proxy.forget();
+    site.proxy.on_path(None, "", Fault::CutList(1), ALWAYS);
+    assert_eq!(site.listed().await?, taken);
+    site.proxy.forget();
     // If nobody can know what comes after the listing, that is reported.
-    bed.proxy.on_path(None, "", Fault::CutListDeaf(1), ALWAYS);
-    let list = bed.restore_cli("list").output().await?.ended_with(1)?;
+    site.proxy.on_path(None, "", Fault::CutListDeaf(1), ALWAYS);
+    let list = site.restore_cli("list").ended_with(1).await?;
     tells(&list, &["the listing may be incomplete"]);
     Ok(())
 }

@@ -10,67 +10,71 @@ use e2e::wait::until;
 use http::Method;
 use tokio::time::timeout;
 
-use super::bed::Bed;
+use super::site::ChainSite;
 
 /// Time limit. A run reaches its first object within seconds, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Restore points of a bed after [`grow`].
+/// Restore points of a site after [`grow`].
 pub(crate) const MANY: usize = 2;
 
 /// Puts three megabytes into etcd and takes restore points of them, so that the leftovers of a few killed
 /// runs are less than half of that, also where a run merges small packs.
-pub(crate) async fn grow(bed: &Bed) -> Result<()> {
-    let client = bed.ground.etcd.client().await?;
+pub(crate) async fn grow(site: &ChainSite) -> Result<()> {
+    let client = site.etcd.client().await?;
     for number in 0..30 {
         let key = format!("/registry/configmaps/default/large-{number}");
         client.put(&key, e2e::data::random(100_000)).await?;
     }
     for _ in 0..MANY {
-        bed.snapshot().await?;
-        bed.change().await?;
+        site.snapshot().await?;
+        site.change().await?;
     }
     Ok(())
 }
 
 /// Returns the keys below the prefix.
-pub(crate) async fn keys(bed: &Bed) -> Result<BTreeSet<String>> {
-    Ok(bed.keys().await?.into_iter().collect())
+pub(crate) async fn keys(site: &ChainSite) -> Result<BTreeSet<String>> {
+    Ok(site.keys().await?.into_iter().collect())
 }
 
 /// Kills a run when it puts an object below `folder`; returns what it left.
-pub(crate) async fn killed(bed: &Bed, folder: &str) -> Result<BTreeSet<String>> {
-    let before = keys(bed).await?;
-    bed.change().await?;
-    bed.proxy.forget();
+pub(crate) async fn killed(site: &ChainSite, folder: &str) -> Result<BTreeSet<String>> {
+    let before = keys(site).await?;
+    site.change().await?;
+    site.proxy.forget();
     let put = Some(Method::PUT);
-    bed.proxy
+    site.proxy
         .on_path(put, &format!("/{folder}/"), Fault::Hold, Lasting::After(0));
-    let run = bed.backupd("snapshot").start()?;
-    timeout(LIMIT, bed.proxy.holding())
+    let run = site.backupd("snapshot").start()?;
+    timeout(LIMIT, site.proxy.holding())
         .await
         .with_context(|| format!("nothing was put below {folder}"))?;
     // Packs and recipes are put side by side: the pack may still be on its way.
     let left_one = || async {
-        let grown = keys(bed).await?.len() > before.len();
-        ensure!(grown && bed.proxy.idle(), "nothing else is put yet");
+        let grown = keys(site).await?.len() > before.len();
+        ensure!(grown && site.proxy.idle(), "nothing else is put yet");
         Ok(())
     };
     until("an object besides the one that is held", LIMIT, left_one).await?;
     run.kill().await?;
-    bed.proxy.forget();
-    Ok(&keys(bed).await? - &before)
+    site.proxy.forget();
+    Ok(&keys(site).await? - &before)
 }
 
-/// Lets `user` do `actions` in the bed's bucket, and nothing else.
-pub(crate) async fn let_do(bed: &Bed, user: &Keys, actions: &[&str]) -> Result<()> {
-    let (bucket, user) = (&bed.bucket, &user.access);
+/// Lets `user` do `actions` in the site's bucket, and nothing else.
+pub(crate) async fn let_do(site: &ChainSite, user: &Keys, actions: &[&str]) -> Result<()> {
+    let (bucket, user) = (&site.bucket, &user.access);
     let actions = serde_json::to_string(actions)?;
     let policy = format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"{user}",
             "Action":{actions},"Resource":["arn:aws:s3:::{bucket}","arn:aws:s3:::{bucket}/*"]}}]}}"#
     );
-    let put = bed.s3()?.put_bucket_policy().bucket(bucket).policy(policy);
+    let put = site
+        .client()?
+        .put_bucket_policy()
+        .bucket(bucket)
+        .policy(policy);
     put.send().await?;
     Ok(())
 }

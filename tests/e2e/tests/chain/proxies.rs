@@ -6,9 +6,10 @@ use cluster_restore::git::GitSource;
 use e2e::Folder;
 use e2e::forward::Forward;
 use e2e::git::{GitHost, git};
+use e2e::run::tells;
 use e2e::s3::{REGION, S3};
 
-use super::bed::{Bed, tells};
+use super::site::ChainSite;
 
 /// Returns the store URL of a server by a name that only a proxy resolves, and its `HOST:PORT`.
 fn behind(s3: &S3, bucket: &str) -> Result<(String, String)> {
@@ -26,18 +27,17 @@ fn behind(s3: &S3, bucket: &str) -> Result<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_is_reached_through_the_proxy_of_its_scheme() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let proxy = Forward::start(Some("user:secret")).await?;
     let address = format!("http://user:secret@{}", proxy.address());
 
-    let (url, host) = behind(&bed.ground.s3, &bed.bucket)?;
-    let plain = bed.backupd("snapshot").args(["--store", &url]);
+    let (url, host) = behind(&site.s3, &site.bucket)?;
+    let plain = site.backupd("snapshot").args(["--store", &url]);
     let plain = plain.env("http_proxy", &address);
     plain
         .env("HTTPS_PROXY", "http://127.0.0.1:1")
-        .output()
-        .await?
-        .ended_with(0)?;
+        .ended_with(0)
+        .await?;
     assert!(
         proxy.count(&format!("http://{host}")) > 0,
         "{:?}",
@@ -48,20 +48,19 @@ async fn s3_is_reached_through_the_proxy_of_its_scheme() -> Result<()> {
     let secure = S3::start_with(&folder, "secure", true).await?;
     let bucket = secure.bucket("chain").await?;
     let (url, host) = behind(&secure, &bucket)?;
-    let tunnelled = bed.backupd("snapshot").args(["--store", &url]);
+    let tunnelled = site.backupd("snapshot").args(["--store", &url]);
     let tunnelled = tunnelled
         .envs(secure.keys().env())
         .env("HTTPS_PROXY", &address);
     tunnelled
         .env("NO_PROXY", "s3.lab.test:443")
-        .output()
-        .await?
-        .ended_with(0)?;
+        .ended_with(0)
+        .await?;
     assert!(proxy.count(&host) > 0, "{:?}", proxy.seen());
 
-    let socks = bed.restore_cli("list").args(["--store", &url]);
+    let socks = site.restore_cli("list").args(["--store", &url]);
     let socks = socks.env("HTTPS_PROXY", "socks5://me:hidden@127.0.0.1:1");
-    let socks = socks.output().await?.ended_with(2)?;
+    let socks = socks.ended_with(2).await?;
     tells(&socks, &["HTTPS_PROXY names a SOCKS proxy"]);
     assert!(!socks.stderr.contains("hidden"), "{}", socks.stderr);
     Ok(())

@@ -4,31 +4,32 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::lab::NODES;
-use e2e::run::Output;
+use e2e::run::{Output, tells};
 use e2e::talos::{CallFault, StreamFault};
 use tonic::Code;
 
-use super::bed::{Bed, tells};
+use super::site::ChainSite;
 
 /// Checks that with `fault` at all nodes the run fails, names them all, and commits nothing.
 async fn refused(fault: StreamFault) -> Result<Output> {
-    let bed = Bed::new().await?;
-    bed.fault(|faults| faults.snapshot = Some(fault.clone()));
-    let output = bed.backupd("snapshot").output().await?.ended_with(1)?;
+    let site = ChainSite::new().await?;
+    site.fault(|faults| faults.snapshot = Some(fault.clone()));
+    let output = site.backupd("snapshot").ended_with(1).await?;
     assert!(output.stdout.is_empty(), "{}", output.stdout);
     tells(&output, &NODES);
-    assert!(bed.listed().await?.is_empty());
+    assert!(site.listed().await?.is_empty());
     assert!(
-        !bed.keys()
+        !site
+            .keys()
             .await?
             .iter()
             .any(|key| key.starts_with("manifests"))
     );
 
     // Nothing of it stays in the way.
-    bed.fault(|faults| faults.snapshot = None);
-    bed.snapshot().await?;
-    bed.verified("latest").await?;
+    site.fault(|faults| faults.snapshot = None);
+    site.snapshot().await?;
+    site.verified("latest").await?;
     Ok(output)
 }
 
@@ -71,14 +72,14 @@ async fn a_stream_that_stalls_is_given_up() -> Result<()> {
 async fn one_bad_member_is_passed_over_and_told() -> Result<()> {
     let refusal = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
     let stall = StreamFault::StallAfter(100_000);
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     // The followers come first, in this order.
-    bed.talos.nodes()[1].fault(|faults| faults.snapshot = Some(stall));
-    bed.talos.nodes()[2].fault(|faults| {
+    site.talos.nodes()[1].fault(|faults| faults.snapshot = Some(stall));
+    site.talos.nodes()[2].fault(|faults| {
         faults.calls.insert("EtcdSnapshot", refusal);
     });
-    let taken = bed.backupd("snapshot").args(["--output", "json"]);
-    let taken = taken.output().await?.ended_with(3)?;
+    let taken = site.backupd("snapshot").args(["--output", "json"]);
+    let taken = taken.ended_with(3).await?;
     tells(&taken, &[NODES[1], NODES[2], "warning", "not allowed"]);
     let json = taken.json()?;
     assert_eq!(json["components"][0]["origin"], NODES[0]);
@@ -90,21 +91,21 @@ async fn one_bad_member_is_passed_over_and_told() -> Result<()> {
             "{objects:?}"
         );
     }
-    bed.verified("latest").await?;
+    site.verified("latest").await?;
     // A later reader gets the finding too.
-    let show = bed.restore_cli("show").arg("latest").output().await?;
+    let show = site.restore_cli("show").arg("latest").ended_with(0).await?;
     assert!(show.stdout.contains(NODES[1]), "{}", show.stdout);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_that_answer_not_authorized_are_told_with_the_role_that_is_needed() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let refusal = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
-    bed.fault(|faults| {
+    site.fault(|faults| {
         faults.calls.insert("EtcdSnapshot", refusal.clone());
     });
-    let output = bed.backupd("snapshot").output().await?.ended_with(1)?;
+    let output = site.backupd("snapshot").ended_with(1).await?;
     tells(
         &output,
         &[
@@ -114,15 +115,15 @@ async fn members_that_answer_not_authorized_are_told_with_the_role_that_is_neede
             "talosctl config new",
         ],
     );
-    assert!(bed.listed().await?.is_empty());
+    assert!(site.listed().await?.is_empty());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_cannot_be_reached_is_told_soon() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.fault(|faults| faults.unreachable = true);
-    let output = tokio::time::timeout(Duration::from_secs(120), bed.backupd("snapshot").output())
+    let site = ChainSite::new().await?;
+    site.fault(|faults| faults.unreachable = true);
+    let output = tokio::time::timeout(Duration::from_secs(120), site.backupd("snapshot").output())
         .await??
         .ended_with(1)?;
     tells(&output, &["127.0.0.1"]);
@@ -131,17 +132,17 @@ async fn a_cluster_that_cannot_be_reached_is_told_soon() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_goes_while_the_snapshot_is_taken_is_told_by_its_address() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let taken = async |code: i32| {
-        let taken = bed.backupd("snapshot").args(["--output", "json"]);
-        let taken = taken.output().await?.ended_with(code)?.json()?;
+        let taken = site.backupd("snapshot").args(["--output", "json"]);
+        let taken = taken.ended_with(code).await?.json()?;
         anyhow::Ok(taken["findings"].to_string())
     };
     let member = format!("etcd member {}", NODES[1]);
     let calm = taken(0).await?;
     assert!(!calm.contains(&member), "{calm}");
     // The member answers before the snapshot, and not after it.
-    bed.talos
+    site.talos
         .node(NODES[1])?
         .fault(|faults| faults.etcd_answers = Some(1));
     let told = taken(3).await?;
@@ -152,11 +153,14 @@ async fn a_member_that_goes_while_the_snapshot_is_taken_is_told_by_its_address()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_named_and_no_member_is_a_finding_of_the_restore_point() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let nodes = [NODES[0], NODES[1], NODES[2], "10.5.0.77"].join(",");
-    let taken = bed.backupd("snapshot").args(["--nodes", &nodes]);
-    let taken = taken.args(["--output", "json"]).output().await?;
-    let json = taken.ended_with(3)?.json()?;
+    let taken = site.backupd("snapshot").args(["--nodes", &nodes]);
+    let json = taken
+        .args(["--output", "json"])
+        .ended_with(3)
+        .await?
+        .json()?;
     let findings = json["findings"].as_array().cloned().unwrap_or_default();
     let found = findings.iter().find(|f| f["object"] == "talos.nodes");
     let found = found.context("it is not told")?;
@@ -164,7 +168,7 @@ async fn a_node_that_is_named_and_no_member_is_a_finding_of_the_restore_point() 
     let words = "10.5.0.77 is in talos.nodes, and etcd's list does not have a member";
     assert!(found["cause"].to_string().contains(words), "{found:#}");
     // A later reader gets the finding too.
-    let show = bed.restore_cli("show").arg("latest").output().await?;
+    let show = site.restore_cli("show").arg("latest").ended_with(0).await?;
     assert!(show.stdout.contains(words), "{}", show.stdout);
     Ok(())
 }

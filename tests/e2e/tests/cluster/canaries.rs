@@ -4,7 +4,7 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::bed::Bed;
+use super::site;
 
 /// Returns the forms of a canary: as it is, and in base64 at each of the three alignments.
 fn guises(canary: &str) -> Vec<String> {
@@ -18,8 +18,8 @@ fn guises(canary: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_canary_leaves_its_secret() -> Result<()> {
-    let bed = Bed::new("canaries").await?;
-    let guises: Vec<String> = bed
+    let site = site("canaries").await?;
+    let guises: Vec<String> = site
         .shared
         .butler
         .canaries()
@@ -35,7 +35,7 @@ async fn no_canary_leaves_its_secret() -> Result<()> {
     };
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let snapshot = bed.backupd("snapshot").args(["--output", "json"]);
+        let snapshot = site.backupd("snapshot").args(["--output", "json"]);
         let taken = snapshot.args(["--log-level", "trace"]).output().await?;
         quiet("what backupd prints", taken.stdout.as_bytes());
         quiet("its log at TRACE", taken.stderr.as_bytes());
@@ -78,26 +78,24 @@ async fn no_canary_leaves_its_secret() -> Result<()> {
         ],
     ];
     for args in one {
-        let run = bed.restore_cli(args[0]).args(&args[1..]);
+        let run = site.restore_cli(args[0]).args(&args[1..]);
         let run = run.args(["--log-level", "trace"]).output().await?;
         quiet(&format!("what {args:?} prints"), run.stdout.as_bytes());
         quiet(&format!("the log of {args:?}"), run.stderr.as_bytes());
         run.ended_with(0)?;
     }
     // With the flag for it the canary is shown, so the test above would see it.
-    let get = bed
+    let get = site
         .restore_cli("resources")
         .args(["get", "secret", "nutanix-credentials"]);
     let get = get.args(["-n", "infrastructure-credentials", "--show-secrets"]);
-    let shown = get.output().await?.ended_with(0)?.stdout;
+    let shown = get.ended_with(0).await?.stdout;
     assert!(
         guises.iter().any(|guise| shown.contains(guise.as_str())),
         "{shown}"
     );
 
-    let butler = &bed.shared.butler;
-    let objects = butler.s3.objects().join(&butler.bucket).join(bed.prefix);
-    let mut folders = vec![objects];
+    let mut folders = vec![site.objects()];
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder)? {

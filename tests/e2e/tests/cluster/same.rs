@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use e2e::run::Command;
+use e2e::site::ButlerSite;
 use serde_json::Value;
 
-use super::bed::Bed;
+use super::{manifest, site};
 
 /// Returns the objects of a tar, by their paths.
-async fn archived(bed: &Bed, component: &str) -> Result<BTreeMap<String, Value>> {
-    let file = bed.fetch(component).await?;
+async fn archived(site: &ButlerSite, component: &str) -> Result<BTreeMap<String, Value>> {
+    let file = site.fetched(component).await?;
     let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
     let mut objects = BTreeMap::new();
     for entry in archive.entries()? {
@@ -26,22 +27,21 @@ async fn archived(bed: &Bed, component: &str) -> Result<BTreeMap<String, Value>>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_is_as_kubectl_shows_it() -> Result<()> {
-    let bed = Bed::new("same").await?;
-    bed.snapshot().await?;
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let manifest = bed.shown().await?;
+    let site = site("same").await?;
+    site.take(&[]).await?;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let manifest = site.shown().await?;
     let mut compared = 0;
     for component in ["crds", "resources"] {
-        let mut objects = archived(&bed, component).await?;
+        let mut objects = archived(&site, component).await?;
         let components = manifest["components"].as_array().context("no components")?;
         let facts = components.iter().find(|c| c["name"] == component);
         let kinds = facts.context("not taken")?["archive"]["kinds"].as_array();
         for kind in kinds.context("no kinds")? {
             let resource = kind["resource"].as_str().context("no resource")?;
-            let get = bed.kubectl(&kubeconfig).await?;
+            let get = site.kubectl(&kubeconfig).await?;
             let get = get.args(["get", resource, "-A", "-o", "json"]);
-            let list = get.arg("--show-managed-fields").output().await?;
-            let list = list.ended_with(0)?.json()?;
+            let list = get.arg("--show-managed-fields").json().await?;
             let items = list["items"].as_array().context("no items")?;
             assert_eq!(
                 kind["objects"].as_u64(),
@@ -73,9 +73,9 @@ async fn every_kind_is_as_kubectl_shows_it() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
-    let bed = Bed::new("scope").await?;
-    bed.snapshot().await?;
-    let secrets = archived(&bed, "secrets").await?;
+    let site = site("scope").await?;
+    site.take(&[]).await?;
+    let secrets = archived(&site, "secrets").await?;
     let has = |path: &str| secrets.contains_key(&format!("resources/{path}.json"));
     assert!(has(
         "secrets/namespaces/infrastructure-credentials/nutanix-credentials"
@@ -84,7 +84,7 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
         "secrets/namespaces/infrastructure-credentials/unrelated"
     ));
     // Skipped objects are counted by namespace.
-    let manifest = bed.manifest()?;
+    let manifest = manifest(&site)?;
     let components = manifest["components"].as_array().context("no components")?;
     let taken = components.iter().find(|c| c["name"] == "secrets");
     let kinds = taken.context("not taken")?["archive"]["kinds"].as_array();
@@ -112,10 +112,10 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
             assert!(!path.contains(never), "{path}");
         }
     }
-    let keys = archived(&bed, "sealed-secrets").await?;
+    let keys = archived(&site, "sealed-secrets").await?;
     assert_eq!(keys.len(), 3, "{:?}", keys.keys());
-    let kubeconfigs = archived(&bed, "kubeconfigs").await?;
-    for tenant in bed.shared.butler.tenants() {
+    let kubeconfigs = archived(&site, "kubeconfigs").await?;
+    for tenant in site.shared.butler.tenants() {
         let (namespace, name) = (&tenant.tenant_namespace, &tenant.name);
         let path = format!("resources/secrets/namespaces/{namespace}/{name}-admin-kubeconfig.json");
         assert!(kubeconfigs.contains_key(&path), "{path}");
@@ -133,9 +133,13 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
         }
     }
     // Velero's tools find the objects too.
-    let file = bed.fetch("resources").await?;
-    let list = Command::new("tar").arg("-tf").arg(&file).output().await?;
-    let list = list.ended_with(0)?.stdout;
+    let file = site.fetched("resources").await?;
+    let list = Command::new("tar")
+        .arg("-tf")
+        .arg(&file)
+        .ended_with(0)
+        .await?
+        .stdout;
     assert!(list.lines().any(|line| line
         == "resources/tenantclusters.butler.butlerlabs.dev/namespaces/butler-tenants/alpha.json"));
     Ok(())

@@ -4,12 +4,12 @@ use anyhow::{Context as _, Result};
 use e2e::etcdutl;
 use serde_json::Value;
 
-use super::bed::Bed;
+use super::{manifest, site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_butler_cluster_is_taken_whole() -> Result<()> {
-    let bed = Bed::new("whole").await?;
-    let taken = bed.snapshot().await?;
+    let site = site("whole").await?;
+    let taken = site.take(&[]).await?;
     let components = taken["components"].as_array().context("no components")?;
     let names: Vec<_> = components
         .iter()
@@ -49,7 +49,7 @@ async fn a_butler_cluster_is_taken_whole() -> Result<()> {
     // The key of the encryption at rest is in the machine configuration.
     assert!(!told("key of the encryption at rest", "Secrets"));
 
-    let manifest = bed.manifest()?;
+    let manifest = manifest(&site)?;
     let kubernetes = &manifest["kubernetes"];
     let tenants = kubernetes["tenants"].as_array().context("no tenants")?;
     let names: Vec<_> = tenants.iter().filter_map(|t| t["name"].as_str()).collect();
@@ -72,20 +72,18 @@ async fn a_butler_cluster_is_taken_whole() -> Result<()> {
         "{sealed:#}"
     );
 
-    bed.restore_cli("verify")
+    site.restore_cli("verify")
         .arg("latest")
-        .output()
-        .await?
-        .ended_with(0)?;
-    bed.restore_cli("audit").output().await?.ended_with(0)?;
-    let tenants = bed.restore_cli("verify-tenants").arg("latest");
-    let tenants = tenants.args(["--output", "json"]).output().await?;
-    let tenants = tenants.ended_with(0)?.json()?;
+        .ended_with(0)
+        .await?;
+    site.restore_cli("audit").ended_with(0).await?;
+    let tenants = site.restore_cli("verify-tenants").arg("latest");
+    let tenants = tenants.args(["--output", "json"]).json().await?;
     assert_eq!(tenants["connected"], 2, "{tenants:#}");
     assert_eq!(tenants["findings"], serde_json::json!([]), "{tenants:#}");
 
     // The tenants' etcd comes back as etcd itself has it, with users and roles.
-    let store = etcdutl::status(&bed.fetch("datastore/default").await?).await?;
+    let store = etcdutl::status(&site.fetched("datastore/default").await?).await?;
     assert!(store.revision > 0 && store.total_key > 0, "{store:?}");
     let facts = |name: &str| -> Option<&Value> {
         let components = manifest["components"].as_array()?;
@@ -93,7 +91,7 @@ async fn a_butler_cluster_is_taken_whole() -> Result<()> {
     };
     let facts = facts("datastore/default").context("no datastore")?;
     assert_eq!(facts["etcd"]["authEnabled"], true, "{facts:#}");
-    for tenant in bed.shared.butler.tenants() {
+    for tenant in site.shared.butler.tenants() {
         assert!(
             facts["etcd"]["prefixes"][&tenant.schema].as_u64() > Some(0),
             "{facts:#}"
@@ -104,9 +102,9 @@ async fn a_butler_cluster_is_taken_whole() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_kubeconfig_is_handed_back_and_works() -> Result<()> {
-    let bed = Bed::new("handed-back").await?;
-    bed.snapshot().await?;
-    let fetch = bed.restore_cli("fetch").args(["latest", "--component"]);
+    let site = site("handed-back").await?;
+    site.take(&[]).await?;
+    let fetch = site.restore_cli("fetch").args(["latest", "--component"]);
     let fetch = fetch.args([
         "kubeconfigs",
         "--tenant",
@@ -114,14 +112,14 @@ async fn a_tenants_kubeconfig_is_handed_back_and_works() -> Result<()> {
         "--to",
         "alpha.kubeconfig",
     ]);
-    fetch.output().await?.ended_with(0)?;
-    let file = bed
-        .fetch("kubeconfigs")
+    fetch.ended_with(0).await?;
+    let file = site
+        .fetched("kubeconfigs")
         .await?
         .with_file_name("alpha.kubeconfig");
-    let nodes = bed.kubectl(&file).await?;
+    let nodes = site.kubectl(&file).await?;
     let nodes = nodes.args(["get", "nodes", "-o", "json"]);
-    let nodes = nodes.output().await?.ended_with(0)?.json()?;
+    let nodes = nodes.json().await?;
     assert_eq!(nodes["items"].as_array().map(Vec::len), Some(2));
     Ok(())
 }

@@ -5,12 +5,12 @@ use e2e::Folder;
 use e2e::etcd::Etcd;
 use e2e::kube_apiserver::KubeApiserver;
 
-use super::bed::Bed;
 use super::running::Daemon;
+use super::site::ChainSite;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn etcd_goes_on_by_schedule_while_the_api_server_is_down() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let folder = Folder::new()?;
     let etcd = Etcd::start(&folder, "etcd-of-the-api").await?;
     let mut server = KubeApiserver::start(&folder, "kube-apiserver", &etcd).await?;
@@ -20,7 +20,7 @@ async fn etcd_goes_on_by_schedule_while_the_api_server_is_down() -> Result<()> {
          components:\n  etcd: {{ cron: '* * * * *' }}\n  crds: {{ cron: 0 3 29 2 * }}\n",
         server.kubeconfig().display()
     );
-    let daemon = Daemon::start(&bed, &config, &[]).await?;
+    let daemon = Daemon::start(&site, &config, &[]).await?;
     // The possible part is taken; the rest is named.
     let partial = |c: &serde_json::Value| c["totals"]["partial"].as_u64() > Some(0);
     let cluster = daemon.until("a partial restore point", partial).await?;
@@ -50,6 +50,6 @@ async fn etcd_goes_on_by_schedule_while_the_api_server_is_down() -> Result<()> {
     };
     assert_eq!(cluster["components"]["crds"]["failuresInARow"], 0);
     daemon.stop().await?.ended_with(0)?;
-    bed.verified("latest").await?;
+    site.verified("latest").await?;
     Ok(())
 }

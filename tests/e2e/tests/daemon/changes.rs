@@ -41,36 +41,36 @@ impl Cluster {
             kubeconfig.display(),
             components.collect::<String>()
         );
-        Daemon::start(&self.bed, &config, &[]).await
+        Daemon::start(&self.site, &config, &[]).await
     }
 
     /// Returns the listed restore points, oldest first.
     async fn points(&self) -> Result<Vec<Value>> {
-        let list = self.bed.restore_cli("list").args(["--output", "json"]);
-        let list = list.output().await?.ended_with(0)?.json()?;
+        let list = self.site.restore_cli("list").args(["--output", "json"]);
+        let list = list.json().await?;
         let points = list["restorePoints"].as_array().context("no list")?;
         Ok(points.iter().rev().cloned().collect())
     }
 
     /// Returns the manifest of a restore point.
     async fn manifest(&self, id: &str) -> Result<Value> {
-        let keys = self.bed.keys().await?;
+        let keys = self.site.keys().await?;
         let named = |key: &&String| key.starts_with("manifests/") && key.contains(id);
         let key = keys.iter().find(named).context("no such manifest")?;
-        serde_json::from_slice(&self.bed.get(key).await?).context("reading a manifest")
+        serde_json::from_slice(&self.site.get(key).await?).context("reading a manifest")
     }
 
     /// Returns the paths in a component of a restore point.
     async fn paths(&self, id: &str, component: &str) -> Result<Vec<String>> {
-        let file = self.bed.folder.join(format!("{component}.tar"));
+        let file = self.site.folder.join(format!("{component}.tar"));
         if file.exists() {
             std::fs::remove_file(&file)?;
         }
-        let fetch = self.bed.restore_cli("fetch").arg(id);
+        let fetch = self.site.restore_cli("fetch").arg(id);
         let fetch = fetch.args(["--component", component, "--to"]).arg(&file);
-        fetch.output().await?.ended_with(0)?;
+        fetch.ended_with(0).await?;
         let list = e2e::run::Command::new("tar").arg("-tf").arg(&file);
-        let list = list.output().await?.ended_with(0)?.stdout;
+        let list = list.ended_with(0).await?.stdout;
         Ok(list.lines().map(ToOwned::to_owned).collect())
     }
 

@@ -1,17 +1,18 @@
 //! Tests of configuration files that are wrong, change and break.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::folder::set_mode;
+use e2e::run::tells;
 use e2e::wait::until;
 
-use super::bed::{Bed, PREFIX, tells};
 use super::running::{Daemon, SELDOM, configure};
+use super::site::{ChainSite, PREFIX};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_run_by_is_refused_at_the_start() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let listen = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
     for (more, words) in [
         (
@@ -33,61 +34,43 @@ async fn a_file_that_cannot_be_run_by_is_refused_at_the_start() -> Result<()> {
         ),
         ("components: { etdc: { cron: 0 3 * * * } }", "no key `etdc`"),
     ] {
-        configure(&bed, more)?;
-        let output = bed
-            .backupd("run")
-            .args(listen)
-            .output()
-            .await?
-            .ended_with(2)?;
+        configure(&site, more)?;
+        let output = site.backupd("run").args(listen).ended_with(2).await?;
         tells(&output, &[words, "butler.yaml:"]);
     }
-    configure(&bed, SELDOM)?;
-    let path = bed.folder.join("butler.yaml");
+    configure(&site, SELDOM)?;
+    let path = site.folder.join("butler.yaml");
     let good = std::fs::read_to_string(&path)?;
-    let identity = std::fs::read_to_string(bed.ground.key("identity.key"))?;
+    let identity = std::fs::read_to_string(site.key("identity.key"))?;
     let secret = identity
         .lines()
         .find(|line| line.starts_with("AGE-SECRET-KEY"))
         .unwrap_or_default();
     ensure!(!secret.is_empty(), "no secret key in identity.key");
-    std::fs::write(&path, good.replace(&bed.ground.recipient, secret))?;
-    let output = bed
-        .backupd("run")
-        .args(listen)
-        .output()
-        .await?
-        .ended_with(2)?;
+    std::fs::write(&path, good.replace(&site.recipient, secret))?;
+    let output = site.backupd("run").args(listen).ended_with(2).await?;
     tells(&output, &["private"]);
     assert!(!output.stderr.contains(secret), "it repeats the key");
 
-    let key = bed.folder.join("open.key");
-    std::fs::copy(bed.ground.key("signing.key"), &key)?;
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644))?;
+    let key = site.folder.join("open.key");
+    std::fs::copy(site.key("signing.key"), &key)?;
+    set_mode(&key, 0o644)?;
     std::fs::write(
         &path,
-        good.replace(
-            &bed.ground.key("signing.key").display().to_string(),
-            "open.key",
-        ),
+        good.replace(&site.key("signing.key").display().to_string(), "open.key"),
     )?;
-    let output = bed
-        .backupd("run")
-        .args(listen)
-        .output()
-        .await?
-        .ended_with(2)?;
+    let output = site.backupd("run").args(listen).ended_with(2).await?;
     tells(&output, &["open to other users", "chmod 600"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_files_for_one_cluster_or_place_cost_the_second_alone() -> Result<()> {
-    let bed = Bed::new().await?;
-    configure(&bed, SELDOM)?;
-    let good = std::fs::read_to_string(bed.folder.join("butler.yaml"))?;
+    let site = ChainSite::new().await?;
+    configure(&site, SELDOM)?;
+    let good = std::fs::read_to_string(site.folder.join("butler.yaml"))?;
     let good = good.replace("config: talosconfig", "config: ../talosconfig");
-    let schedules = bed.folder.join("schedules");
+    let schedules = site.folder.join("schedules");
     std::fs::create_dir(&schedules)?;
     std::fs::write(schedules.join("a.yaml"), &good)?;
     std::fs::write(schedules.join("b.yaml"), &good)?;
@@ -95,7 +78,7 @@ async fn two_files_for_one_cluster_or_place_cost_the_second_alone() -> Result<()
         schedules.join("c.yaml"),
         good.replace("cluster: test", "cluster: other"),
     )?;
-    let run = bed.backupd("run").args(["--config", "schedules"]);
+    let run = site.backupd("run").args(["--config", "schedules"]);
     let daemon = Daemon::start_with(run).await?;
     daemon.committed(1).await?;
     let status = daemon.status().await?;
@@ -125,11 +108,11 @@ async fn two_files_for_one_cluster_or_place_cost_the_second_alone() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_breaks_keeps_what_it_said_and_says_so_everywhere() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     let cluster = daemon.committed(1).await?;
     let next = cluster["components"]["etcd"]["nextRun"].clone();
-    let path = bed.folder.join("butler.yaml");
+    let path = site.folder.join("butler.yaml");
     let good = std::fs::read_to_string(&path)?;
     std::fs::write(&path, "cluster: [")?;
     daemon.running().signal("HUP").await?;
@@ -175,13 +158,13 @@ async fn a_file_that_breaks_keeps_what_it_said_and_says_so_everywhere() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prefix_of_another_cluster_is_left_alone() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.snapshot().await?;
-    configure(&bed, SELDOM)?;
-    let path = bed.folder.join("butler.yaml");
+    let site = ChainSite::new().await?;
+    site.snapshot().await?;
+    configure(&site, SELDOM)?;
+    let path = site.folder.join("butler.yaml");
     let text = std::fs::read_to_string(&path)?;
     std::fs::write(&path, text.replace("cluster: test", "cluster: other"))?;
-    let daemon = Daemon::start_with(bed.backupd("run")).await?;
+    let daemon = Daemon::start_with(site.backupd("run")).await?;
     let check = || async {
         let status = daemon.status().await?;
         let failed = status["clusters"][0]["totals"]["failed"].as_u64() > Some(0);
@@ -192,7 +175,7 @@ async fn a_prefix_of_another_cluster_is_left_alone() -> Result<()> {
     assert!(cause.contains("was claimed for cluster `test`"), "{cause}");
     daemon.stop().await?.ended_with(0)?;
     assert_eq!(
-        bed.keys()
+        site.keys()
             .await?
             .iter()
             .filter(|k| k.starts_with("manifests/"))

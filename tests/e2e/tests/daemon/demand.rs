@@ -1,16 +1,17 @@
 //! Tests of restore points that somebody requests from a running daemon.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use e2e::folder::set_mode;
 use e2e::proxy::{Fault, Lasting};
+use e2e::run::tells;
 use e2e::wait::until;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::bed::{Bed, tells};
 use super::running::{Daemon, SELDOM, configure};
+use super::site::ChainSite;
 
 /// Schedule with which nothing is due and nothing is made up for.
 const IDLE: &str = "components: { etcd: { cron: 0 3 29 2 *, catch-up: false } }\n";
@@ -24,8 +25,8 @@ fn lines(text: &str) -> Result<Vec<Value>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_followed_to_its_result_and_a_key_makes_it_one() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, IDLE, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, IDLE, &[]).await?;
     let key = [("idempotency-key", "upgrade-42")];
     let body = r#"{"components":["etcd"],"reason":"before 1.36","pin":true}"#;
     let (status, text) = daemon.post("", &key, body).await?;
@@ -62,9 +63,9 @@ async fn a_run_is_followed_to_its_result_and_a_key_makes_it_one() -> Result<()> 
         serde_json::from_str::<Value>(&run)?["restorePoint"],
         last["restorePoint"]
     );
-    assert_eq!(bed.listed().await?.len(), 1);
+    assert_eq!(site.listed().await?.len(), 1);
 
-    let snapshot = bed.backupd("snapshot").args(["--daemon", &daemon.url()]);
+    let snapshot = site.backupd("snapshot").args(["--daemon", &daemon.url()]);
     let snapshot = snapshot.args([
         "--component",
         "etcd",
@@ -73,23 +74,23 @@ async fn a_run_is_followed_to_its_result_and_a_key_makes_it_one() -> Result<()> 
         "--output",
         "json",
     ]);
-    let output = snapshot.output().await?.ended_with(0)?;
+    let output = snapshot.ended_with(0).await?;
     let taken = output.json()?;
     assert_eq!(taken["reason"], "by hand");
     tells(&output, &["etcd snapshot from", "Committed."]);
     assert_eq!(
-        bed.listed().await?.first().map(String::as_str),
+        site.listed().await?.first().map(String::as_str),
         taken["restorePoint"].as_str()
     );
-    bed.verified("latest").await?;
+    site.verified("latest").await?;
     daemon.stop().await?.ended_with(0)?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_refused_with_what_is_allowed() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, IDLE, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, IDLE, &[]).await?;
     for (body, status, words) in [
         ("{", 400, "EOF"),
         (r#"{"componets":[]}"#, 400, "components"),
@@ -117,24 +118,24 @@ async fn nonsense_is_refused_with_what_is_allowed() -> Result<()> {
     );
     assert_eq!(daemon.get("/").await?.0, StatusCode::NOT_FOUND);
     daemon.stop().await?.ended_with(0)?;
-    assert_eq!(bed.listed().await?.len(), 0);
+    assert_eq!(site.listed().await?.len(), 0);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
-    let bed = Bed::new().await?;
-    let file = bed.folder.join("token");
+    let site = ChainSite::new().await?;
+    let file = site.folder.join("token");
     std::fs::write(&file, "0123456789abcdef0123456789abcdef\n")?;
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
-    let run = bed
+    set_mode(&file, 0o644)?;
+    let run = site
         .backupd("run")
         .args(["--token-file", "token", "--listen", "127.0.0.1:0"]);
     let run = run.args(["--health-listen", "127.0.0.1:0"]);
-    tells(&run.output().await?.ended_with(2)?, &["chmod 600"]);
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    tells(&run.ended_with(2).await?, &["chmod 600"]);
+    set_mode(&file, 0o600)?;
 
-    let daemon = Daemon::start(&bed, IDLE, &["--token-file", "token"]).await?;
+    let daemon = Daemon::start(&site, IDLE, &["--token-file", "token"]).await?;
     let wait = "?wait=false";
     assert_eq!(
         daemon.post(wait, &[], "{}").await?.0,
@@ -170,15 +171,11 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
     let status = daemon.get_with("/v1/status", &right).await?;
     assert_eq!(status.0, StatusCode::OK, "{}", status.1);
     let ask = || {
-        bed.backupd("snapshot")
+        site.backupd("snapshot")
             .args(["--daemon", &daemon.url(), "--component", "etcd"])
     };
-    tells(&ask().output().await?.ended_with(6)?, &["401"]);
-    ask()
-        .args(["--token-file", "token"])
-        .output()
-        .await?
-        .ended_with(0)?;
+    tells(&ask().ended_with(6).await?, &["401"]);
+    ask().args(["--token-file", "token"]).ended_with(0).await?;
     let output = daemon.stop().await?.ended_with(0)?;
     assert!(
         !output.stderr.contains("0123456789abcdef"),
@@ -186,7 +183,7 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
     );
 
     let open = ["--token-file", "token", "--open-reads"];
-    let daemon = Daemon::start(&bed, IDLE, &open).await?;
+    let daemon = Daemon::start(&site, IDLE, &open).await?;
     assert_eq!(daemon.get("/v1/status").await?.0, StatusCode::OK);
     let refused = daemon.post(wait, &[], "{}").await?.0;
     assert_eq!(refused, StatusCode::UNAUTHORIZED);
@@ -196,16 +193,16 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_not_sent_in_the_clear_unasked() -> Result<()> {
-    let bed = Bed::new().await?;
-    configure(&bed, IDLE)?;
-    let file = bed.folder.join("token");
+    let site = ChainSite::new().await?;
+    configure(&site, IDLE)?;
+    let file = site.folder.join("token");
     std::fs::write(&file, "0123456789abcdef0123456789abcdef\n")?;
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
-    let run = bed.backupd("run").args(["--token-file", "token"]);
+    set_mode(&file, 0o600)?;
+    let run = site.backupd("run").args(["--token-file", "token"]);
     for listen in ["0.0.0.0:0", "[::]:0", "10.255.255.1:8080"] {
         let run = run.clone().args(["--listen", listen]);
         let run = run.args(["--health-listen", "127.0.0.1:0"]);
-        let refused = run.output().await?.ended_with(2)?;
+        let refused = run.ended_with(2).await?;
         tells(
             &refused,
             &["in the clear", "--tls-cert", "--insecure-token"],
@@ -219,7 +216,7 @@ async fn a_token_is_not_sent_in_the_clear_unasked() -> Result<()> {
         "a daemon that answers",
         Duration::from_secs(90),
         async || {
-            let ask = bed.backupd("snapshot").args(["--daemon", &url]);
+            let ask = site.backupd("snapshot").args(["--daemon", &url]);
             let ask = ask.args(["--component", "etcd", "--token-file", "token"]);
             ask.output().await?.ended_with(0).map(drop)
         },
@@ -229,17 +226,17 @@ async fn a_token_is_not_sent_in_the_clear_unasked() -> Result<()> {
     run.ended().await?.ended_with(0)?;
 
     // The client does not send the token to another machine, either.
-    let ask = bed.backupd("snapshot").args(["--token-file", "token"]);
+    let ask = site.backupd("snapshot").args(["--token-file", "token"]);
     let ask = ask.args(["--daemon", "http://butler-backup.example:8080"]);
-    let refused = ask.output().await?.ended_with(2)?;
+    let refused = ask.ended_with(2).await?;
     tells(&refused, &["in the clear", "https", "--insecure-token"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_for_another_name_is_refused() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, IDLE, &["--name", "butler.example.org"]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, IDLE, &["--name", "butler.example.org"]).await?;
     for own in ["127.0.0.1", "localhost:8080", "[::1]", "butler.example.org"] {
         let told = daemon.get_with("/v1/status", &[("host", own)]).await?;
         assert_eq!(told.0, StatusCode::OK, "{own}: {}", told.1);
@@ -261,18 +258,18 @@ async fn a_request_for_another_name_is_refused() -> Result<()> {
         assert_eq!(daemon.get_with(open, &other).await?.0, StatusCode::OK);
     }
     daemon.stop().await?.ended_with(0)?;
-    assert_eq!(bed.listed().await?.len(), 0);
+    assert_eq!(site.listed().await?.len(), 0);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_says_so_and_a_due_run_is_skipped_not_queued() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.proxy
+    let site = ChainSite::new().await?;
+    site.proxy
         .on_path(Some(Method::PUT), "packs/", Fault::Hold, Lasting::After(0));
     let minutely = "components: { etcd: { cron: '* * * * *' } }\n";
-    let daemon = Daemon::start(&bed, minutely, &["--grace", "0"]).await?;
-    bed.proxy.holding().await;
+    let daemon = Daemon::start(&site, minutely, &["--grace", "0"]).await?;
+    site.proxy.holding().await;
     for _ in 0..4 {
         assert_eq!(
             daemon.post("?wait=false", &[], "{}").await?.0,
@@ -301,12 +298,12 @@ async fn a_full_queue_says_so_and_a_due_run_is_skipped_not_queued() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_stops_tells_those_who_wait() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.proxy
+    let site = ChainSite::new().await?;
+    site.proxy
         .on_path(Some(Method::PUT), "packs/", Fault::Hold, Lasting::After(0));
-    let daemon = Daemon::start(&bed, SELDOM, &["--grace", "1"]).await?;
-    bed.proxy.holding().await;
-    let waiting = bed
+    let daemon = Daemon::start(&site, SELDOM, &["--grace", "1"]).await?;
+    site.proxy.holding().await;
+    let waiting = site
         .backupd("snapshot")
         .args(["--daemon", &daemon.url()])
         .start()?;

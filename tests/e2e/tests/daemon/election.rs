@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::bed::Bed;
 use super::running::{Daemon, SELDOM, configure};
+use super::site::ChainSite;
 
 const ETCD: &str = "{\"components\":[\"etcd\"]}";
 
@@ -104,15 +104,15 @@ pub(crate) fn kubeconfig(server: &KubeApiserver, folder: &Path, line: &Line) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leads_and_one_that_is_cut_off_from_the_api_stops_at_once() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let folder = Folder::new()?;
     let etcd = Etcd::start(&folder, "etcd-of-the-lease").await?;
     let server = KubeApiserver::start(&folder, "kube-apiserver", &etcd).await?;
-    configure(&bed, SELDOM)?;
+    configure(&site, SELDOM)?;
     let start = |line: &Line| {
         let kubeconfig = kubeconfig(&server, folder.path(), line);
         let run =
-            bed.backupd("run")
+            site.backupd("run")
                 .args(["--lease", "default/butler-backup", "--lease-kubeconfig"]);
         async { Daemon::start_with(run.arg(kubeconfig?)).await }
     };
@@ -158,24 +158,24 @@ async fn one_leads_and_one_that_is_cut_off_from_the_api_stops_at_once() -> Resul
         lease["spec"]["holderIdentity"].is_null(),
         "it was not given back: {lease}"
     );
-    let points = bed.listed().await?;
+    let points = site.listed().await?;
     assert_eq!(points.len(), 3);
     for point in points {
-        bed.verified(&point).await?;
+        site.verified(&point).await?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_away_for_long_does_not_stop_etcd() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let folder = Folder::new()?;
     let etcd = Etcd::start(&folder, "etcd-of-the-lease").await?;
     let server = KubeApiserver::start(&folder, "kube-apiserver", &etcd).await?;
     let line = Line::to(&server.url()).await?;
     line.up.send_replace(false);
-    configure(&bed, SELDOM)?;
-    let run = bed
+    configure(&site, SELDOM)?;
+    let run = site
         .backupd("run")
         .args(["--lease", "default/butler-backup", "--alone-after", "5"]);
     let run = run
@@ -198,36 +198,36 @@ async fn an_api_server_that_is_away_for_long_does_not_stop_etcd() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_without_an_election_break_nothing() -> Result<()> {
-    let bed = Bed::new().await?;
-    let a = Daemon::start(&bed, SELDOM, &[]).await?;
-    let b = Daemon::start_with(bed.backupd("run")).await?;
+    let site = ChainSite::new().await?;
+    let a = Daemon::start(&site, SELDOM, &[]).await?;
+    let b = Daemon::start_with(site.backupd("run")).await?;
     let (one, two) = tokio::join!(a.post("", &[], ETCD), b.post("", &[], ETCD));
     assert_eq!((one?.0, two?.0), (StatusCode::OK, StatusCode::OK));
     a.stop().await?.ended_with(0)?;
     b.stop().await?.ended_with(0)?;
-    let points = bed.listed().await?;
+    let points = site.listed().await?;
     assert!(points.len() >= 3, "{points:?}");
     for point in points {
-        bed.verified(&point).await?;
+        site.verified(&point).await?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shards_share_the_clusters_without_a_word() -> Result<()> {
-    let bed = Bed::new().await?;
-    configure(&bed, SELDOM)?;
-    let text = std::fs::read_to_string(bed.folder.join("butler.yaml"))?;
+    let site = ChainSite::new().await?;
+    configure(&site, SELDOM)?;
+    let text = std::fs::read_to_string(site.folder.join("butler.yaml"))?;
     let text = text.replace("config: talosconfig", "config: ../talosconfig");
-    std::fs::create_dir(bed.folder.join("schedules"))?;
+    std::fs::create_dir(site.folder.join("schedules"))?;
     for number in 0..6 {
         let own = text.replace("cluster: test", &format!("cluster: c-{number}"));
-        let own = own.replace(super::bed::PREFIX, &format!("clusters/c-{number}"));
-        std::fs::write(bed.folder.join(format!("schedules/c-{number}.yaml")), own)?;
+        let own = own.replace(super::site::PREFIX, &format!("clusters/c-{number}"));
+        std::fs::write(site.folder.join(format!("schedules/c-{number}.yaml")), own)?;
     }
     let mut all = Vec::new();
     for shard in ["0/2", "1/2"] {
-        let run = bed
+        let run = site
             .backupd("run")
             .args(["--config", "schedules", "--shard", shard]);
         let daemon = Daemon::start_with(run).await?;

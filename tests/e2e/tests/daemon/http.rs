@@ -11,8 +11,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::bed::Bed;
 use super::running::{Daemon, SELDOM};
+use super::site::ChainSite;
 
 /// Connects from the address 127.0.HIGH.LOW, which counts as a client of its own.
 async fn from(high: u8, low: u8, port: u16) -> Result<TcpStream> {
@@ -40,8 +40,8 @@ async fn probe(mut stream: TcpStream) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_hold_up_nobody_and_are_cut() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     daemon.committed(1).await?;
     // Heads that never end.
     let mut slow = Vec::new();
@@ -86,8 +86,8 @@ async fn slow_clients_hold_up_nobody_and_are_cut() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_clients_that_read_nothing_stop_no_probe_and_are_cut() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     daemon.committed(1).await?;
     // They send until no more is accepted, and never read: they use all connections.
     let mut writers = JoinSet::new();
@@ -125,8 +125,8 @@ async fn sixty_four_clients_that_read_nothing_stop_no_probe_and_are_cut() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_with_too_many_connections_leaves_room_for_others() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     let mut held = Vec::new();
     for _ in 0..80 {
         held.push(from(0, 2, daemon.port()).await?);
@@ -148,8 +148,8 @@ async fn a_client_with_too_many_connections_leaves_room_for_others() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scrapes_a_hundred_times_a_second_cost_a_run_nothing() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     let scraped = async {
         let mut every = tokio::time::interval(Duration::from_millis(10));
         let mut scrapes = 0_u32;
@@ -166,14 +166,14 @@ async fn scrapes_a_hundred_times_a_second_cost_a_run_nothing() -> Result<()> {
     scraped?;
     committed?;
     daemon.stop().await?.ended_with(0)?;
-    bed.verified("latest").await?;
+    site.verified("latest").await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_any_answer_nor_in_the_log_at_trace() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &["--log-level", "trace"]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, SELDOM, &["--log-level", "trace"]).await?;
     daemon.committed(1).await?;
     let mut told = String::new();
     for page in ["/v1/status", "/v1/restore-points", "/metrics", "/readyz"] {
@@ -183,21 +183,20 @@ async fn no_secret_is_in_any_answer_nor_in_the_log_at_trace() -> Result<()> {
     told.push_str(&daemon.stop().await?.ended_with(0)?.stderr);
     let mut secrets: Vec<String> = Vec::new();
     for name in ["signing.key", "identity.key"] {
-        let text = std::fs::read_to_string(bed.ground.key(name))?;
+        let text = std::fs::read_to_string(site.key(name))?;
         secrets.extend(
             text.lines()
                 .filter(|line| line.len() > 40 && !line.contains(' '))
                 .map(ToOwned::to_owned),
         );
     }
-    let talosconfig = std::fs::read_to_string(bed.folder.join("talosconfig"))?;
+    let talosconfig = std::fs::read_to_string(site.folder.join("talosconfig"))?;
     let key = talosconfig
         .lines()
         .find_map(|line| line.trim().strip_prefix("key: "));
     secrets.push(key.context("no key")?.to_owned());
     secrets.extend(
-        bed.ground
-            .s3
+        site.s3
             .keys()
             .env()
             .into_iter()

@@ -4,39 +4,41 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use e2e::run::tells;
 use e2e::wait::until;
 
-use super::bed::Bed;
-use super::ground::Ground;
 use super::leftover_parts::{NO_DELETE, grow, killed, let_do};
 use super::running::{Daemon, SELDOM, configure};
+use super::site::ChainSite;
 
 /// Configuration. Runs of the small database take a second.
 const CONFIG: &str = "runs: { deadline: 10s }\nleftovers: { grace: 20s }\n";
 
-/// Makes a bed with leftovers that are old enough to be removed.
-async fn bed() -> Result<(Bed, usize, usize)> {
+/// Makes a site with leftovers that are old enough to be removed.
+async fn site() -> Result<(ChainSite, usize, usize)> {
     // It has its own etcd: writes of other tests would be part of a killed run's leftovers, and trigger the
     // safety limit.
-    let bed = Bed::on(Ground::own().await?).await?;
-    configure(&bed, CONFIG)?;
-    grow(&bed).await?;
-    let kept = bed.keys().await?.len();
-    let left = killed(&bed, "manifests").await?;
+    let site = ChainSite::own().await?;
+    configure(&site, CONFIG)?;
+    grow(&site).await?;
+    let kept = site.keys().await?.len();
+    let left = killed(&site, "manifests").await?;
     let old = || async {
-        let dry = bed.backupd("sweep").args(["--dry-run", "--output", "json"]);
+        let dry = site
+            .backupd("sweep")
+            .args(["--dry-run", "--output", "json"]);
         let told = dry.output().await?.json()?;
         anyhow::ensure!(told["oldObjects"] == left.len(), "not yet: {told}");
         Ok(())
     };
     until("old leftovers", Duration::from_secs(90), old).await?;
-    Ok((bed, kept, left.len()))
+    Ok((site, kept, left.len()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leftovers_go_after_a_run_and_are_told() -> Result<()> {
-    let (bed, kept, left) = bed().await?;
-    let daemon = Daemon::start(&bed, &format!("{SELDOM}{CONFIG}"), &[]).await?;
+    let (site, kept, left) = site().await?;
+    let daemon = Daemon::start(&site, &format!("{SELDOM}{CONFIG}"), &[]).await?;
     let etcd = "{\"components\":[\"etcd\"]}";
     daemon.post("", &[], etcd).await?;
     let cluster = daemon
@@ -65,25 +67,25 @@ async fn leftovers_go_after_a_run_and_are_told() -> Result<()> {
     let removed = lines.filter(|line| line.contains("a leftover was removed"));
     assert_eq!(removed.count(), left, "{}", output.stderr);
     // What was kept, and what the daemon's run put.
-    assert!(bed.keys().await?.len() > kept);
-    for id in bed.listed().await? {
-        bed.verified(&id).await?;
+    assert!(site.keys().await?.len() > kept);
+    for id in site.listed().await? {
+        site.verified(&id).await?;
     }
-    assert!(bed.audit(0).await?.is_empty());
+    assert!(site.audit(0).await?.is_empty());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_right_to_delete_it_says_so_and_backs_up() -> Result<()> {
-    let (bed, _, left) = bed().await?;
-    let user = bed.ground.s3.user("daemon-without-delete").await?;
-    let_do(&bed, &user, &NO_DELETE).await?;
+    let (site, _, left) = site().await?;
+    let user = site.s3.user("daemon-without-delete").await?;
+    let_do(&site, &user, &NO_DELETE).await?;
     configure(
-        &bed,
+        &site,
         &format!("components: {{ etcd: {{ cron: '* * * * *' }} }}\n{CONFIG}"),
     )?;
-    let run = bed.ground.programs.backupd().arg("run");
-    let run = bed.without_credentials(run).envs(user.env());
+    let run = site.programs.backupd().arg("run");
+    let run = site.without_credentials(run).envs(user.env());
     let daemon = Daemon::start_with(run).await?;
     let cluster = daemon
         .until("a problem", |c| c["leftovers"]["problem"].is_object())
@@ -101,11 +103,7 @@ async fn without_the_right_to_delete_it_says_so_and_backs_up() -> Result<()> {
     let failed = "butler_backup_leftovers_sweep_failed{cluster=\"test\"}";
     assert_eq!(daemon.metric(failed).await?, 1.0);
     let output = daemon.stop().await?.ended_with(0)?;
-    assert!(
-        output.stderr.contains("were not removed"),
-        "{}",
-        output.stderr
-    );
-    bed.verified("latest").await?;
+    tells(&output, &["were not removed"]);
+    site.verified("latest").await?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::folder::set_mode;
 use e2e::git::git;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -98,15 +99,10 @@ impl Cluster {
     }
 
     fn token(&self, token: &str) -> Result<()> {
-        let path = self.bed.folder.join("token");
+        let path = self.site.folder.join("token");
         std::fs::write(&path, token)?;
-        mode(&path, 0o600)
+        set_mode(&path, 0o600)
     }
-}
-
-fn mode(path: &Path, mode: u32) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).context("changing a mode")
 }
 
 /// Takes a restore point, and waits until its mirroring has ended; returns its id and the mirror.

@@ -38,7 +38,7 @@ async fn a_component_that_lacks_an_object_is_no_success() -> Result<()> {
          components:\n  secrets: {{ on-change: true }}\n",
         cluster.server.kubeconfig().display()
     );
-    let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &config, &[]).await?;
     let before = daemon
         .until("a restore point that is whole", |status| {
             let secrets = &status["components"]["secrets"];
@@ -85,7 +85,7 @@ async fn a_component_that_lacks_an_object_is_no_success() -> Result<()> {
 
     // Another daemon reads it from the store, and makes up for it.
     cluster.etcd.client().await?.remove(LOST).await?;
-    let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &config, &[]).await?;
     daemon
         .until("one that is whole again", |status| {
             let secrets = &status["components"]["secrets"];

@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-use super::bed::Bed;
+use super::site::ChainSite;
 
 /// Time limit. A run of the small database takes a second; a busy machine gets much more.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -32,10 +32,10 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it with `more` at the end of the bed's configuration.
-    pub(crate) async fn start(bed: &Bed, more: &str, flags: &[&str]) -> Result<Self> {
-        configure(bed, more)?;
-        Self::start_with(bed.backupd("run").args(flags)).await
+    /// Starts it with `more` at the end of the site's configuration.
+    pub(crate) async fn start(site: &ChainSite, more: &str, flags: &[&str]) -> Result<Self> {
+        configure(site, more)?;
+        Self::start_with(site.backupd("run").args(flags)).await
     }
 
     /// Starts `command` on a port of its own, and waits until it answers.
@@ -174,10 +174,10 @@ impl Daemon {
     }
 }
 
-/// Writes the bed's configuration with `more` at its end.
-pub(crate) fn configure(bed: &Bed, more: &str) -> Result<()> {
-    bed.configure(&bed.bucket, super::bed::PREFIX)?;
-    let path = bed.folder.join("butler.yaml");
+/// Writes the site's configuration with `more` at its end.
+pub(crate) fn configure(site: &ChainSite, more: &str) -> Result<()> {
+    site.configure(&site.bucket, super::site::PREFIX)?;
+    let path = site.folder.join("butler.yaml");
     let text = std::fs::read_to_string(&path)?;
     std::fs::write(&path, format!("{text}{more}")).context("writing butler.yaml")
 }

@@ -1,19 +1,19 @@
 //! Tests of the listener with TLS, and of clients that show certificates.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use e2e::folder::set_mode;
 use e2e::http::HttpClient;
 use e2e::pki::{Authority, Files};
 use e2e::port::Port;
-use e2e::run::{Command, Running};
+use e2e::run::{Command, Running, tells};
 use e2e::wait::until;
 use http::StatusCode;
 
-use super::bed::Bed;
 use super::running::{SELDOM, configure};
+use super::site::ChainSite;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -24,12 +24,17 @@ struct Listener {
 }
 
 /// Starts a daemon with a certificate of `servers`, for clients of `clients`.
-async fn start(bed: &Bed, servers: &Authority, clients: &Files, more: &[&str]) -> Result<Listener> {
-    configure(bed, SELDOM)?;
-    let folder = bed.folder.join("server");
+async fn start(
+    site: &ChainSite,
+    servers: &Authority,
+    clients: &Files,
+    more: &[&str],
+) -> Result<Listener> {
+    configure(site, SELDOM)?;
+    let folder = site.folder.join("server");
     let server = servers.write(&folder, "server", &servers.server("backupd")?)?;
     let port = Port::reserve()?;
-    let command = bed
+    let command = site
         .backupd("run")
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .args(["--health-listen", "127.0.0.1:0"]);
@@ -63,8 +68,8 @@ impl Listener {
         Ok(())
     }
 
-    fn ask(&self, bed: &Bed, shown: Option<&Files>) -> Command {
-        let ask = bed.backupd("snapshot").args(["--daemon", &self.url]);
+    fn ask(&self, site: &ChainSite, shown: Option<&Files>) -> Command {
+        let ask = site.backupd("snapshot").args(["--daemon", &self.url]);
         let ask = ask.args(["--component", "etcd", "--output", "json"]);
         let ask = ask.arg("--daemon-ca").arg(&self.server.ca);
         let Some(shown) = shown else {
@@ -76,61 +81,43 @@ impl Listener {
 }
 
 fn open_to_others(path: &Path) -> Result<()> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
-    Ok(())
+    set_mode(path, 0o644)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let (servers, clients) = (Authority::new("servers")?, Authority::new("clients")?);
     let operator = clients.client("operator", None)?;
-    let operator = clients.write(&bed.folder.join("clients"), "operator", &operator)?;
-    let listener = start(&bed, &servers, &operator, &[]).await?;
+    let operator = clients.write(&site.folder.join("clients"), "operator", &operator)?;
+    let listener = start(&site, &servers, &operator, &[]).await?;
 
-    let taken = listener
-        .ask(&bed, Some(&operator))
-        .output()
-        .await?
-        .ended_with(0)?
-        .json()?;
+    let taken = listener.ask(&site, Some(&operator)).json().await?;
     assert!(taken["restorePoint"].is_string(), "{taken}");
     // Without a certificate it is refused, even on this machine; and in the clear there is no answer at all.
-    let none = listener.ask(&bed, None).output().await?.ended_with(6)?;
-    assert!(
-        none.stderr.contains("want a certificate of --client-ca"),
-        "{}",
-        none.stderr
-    );
+    let none = listener.ask(&site, None).ended_with(6).await?;
+    tells(&none, &["want a certificate of --client-ca"]);
     let clear = listener.url.replace("https", "http");
-    let clear = bed
+    let clear = site
         .backupd("snapshot")
         .args(["--daemon", &clear, "--component", "etcd"]);
-    clear.output().await?.ended_with(1)?;
+    clear.ended_with(1).await?;
     // A certificate of another authority. A server's certificate is not valid for a client.
     let stranger = Authority::new("clients")?;
     let stranger = stranger.write(
-        &bed.folder.join("stranger"),
+        &site.folder.join("stranger"),
         "stranger",
         &stranger.client("operator", None)?,
     )?;
-    let refused = listener
-        .ask(&bed, Some(&stranger))
-        .output()
-        .await?
-        .ended_with(1)?;
+    let refused = listener.ask(&site, Some(&stranger)).ended_with(1).await?;
     assert!(!refused.stderr.contains("PRIVATE"), "{}", refused.stderr);
     // A daemon with a certificate of another authority is not trusted.
-    let ask = bed
+    let ask = site
         .backupd("snapshot")
         .args(["--daemon", &listener.url, "--component", "etcd"]);
     let ask = ask.arg("--daemon-ca").arg(&operator.ca);
-    let other = ask.output().await?.ended_with(1)?;
-    assert!(
-        other.stderr.contains("talk TLS to the daemon"),
-        "{}",
-        other.stderr
-    );
+    let other = ask.ended_with(1).await?;
+    tells(&other, &["talk TLS to the daemon"]);
     listener.reads(&servers).await?;
 
     // A renewed certificate is shown without a restart; a broken one is not.
@@ -138,7 +125,7 @@ async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> 
     std::fs::write(&listener.server.certificate, "broken")?;
     listener.reads(&servers).await?;
     renewed.write(
-        &bed.folder.join("server"),
+        &site.folder.join("server"),
         "server",
         &renewed.server("backupd")?,
     )?;
@@ -146,11 +133,7 @@ async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> 
         listener.reads(&renewed).await
     })
     .await?;
-    listener
-        .ask(&bed, Some(&operator))
-        .output()
-        .await?
-        .ended_with(0)?;
+    listener.ask(&site, Some(&operator)).ended_with(0).await?;
     listener.running.signal("TERM").await?;
     let output = listener.running.ended().await?.ended_with(0)?;
     assert!(
@@ -165,36 +148,35 @@ async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_and_a_certificate_do_each_for_themselves() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let (servers, clients) = (Authority::new("servers")?, Authority::new("clients")?);
     let operator = clients.client("operator", None)?;
-    let operator = clients.write(&bed.folder.join("clients"), "operator", &operator)?;
-    let token = bed.folder.join("token");
+    let operator = clients.write(&site.folder.join("clients"), "operator", &operator)?;
+    let token = site.folder.join("token");
     std::fs::write(&token, "a-token-of-enough-length")?;
-    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600))?;
-    let listener = start(&bed, &servers, &operator, &["--token-file", "token"]).await?;
-    listener
-        .ask(&bed, Some(&operator))
-        .output()
-        .await?
-        .ended_with(0)?;
-    let by_token = listener.ask(&bed, None).args(["--token-file", "token"]);
-    by_token.output().await?.ended_with(0)?;
-    listener.ask(&bed, None).output().await?.ended_with(6)?;
-    let (server, ask) = (listener.server.clone(), listener.ask(&bed, Some(&operator)));
+    set_mode(&token, 0o600)?;
+    let listener = start(&site, &servers, &operator, &["--token-file", "token"]).await?;
+    listener.ask(&site, Some(&operator)).ended_with(0).await?;
+    let by_token = listener.ask(&site, None).args(["--token-file", "token"]);
+    by_token.ended_with(0).await?;
+    listener.ask(&site, None).ended_with(6).await?;
+    let (server, ask) = (
+        listener.server.clone(),
+        listener.ask(&site, Some(&operator)),
+    );
     listener.running.signal("TERM").await?;
     listener.running.ended().await?.ended_with(0)?;
 
     // Keys that others can read are refused, with the command that fixes it.
-    let run = bed.backupd("run").args(["--listen", "127.0.0.1:0"]);
+    let run = site.backupd("run").args(["--listen", "127.0.0.1:0"]);
     let run = run.args(["--health-listen", "127.0.0.1:0"]);
     let run = run.arg("--tls-cert").arg(&server.certificate);
     let run = run.arg("--tls-key").arg(&server.key);
     for (key, command) in [(&server.key, run), (&operator.key, ask)] {
         open_to_others(key)?;
-        let refused = command.output().await?.ended_with(2)?;
+        let refused = command.ended_with(2).await?;
         let told = format!("chmod 600 {}", key.display());
-        assert!(refused.stderr.contains(&told), "{}", refused.stderr);
+        tells(&refused, &[&told]);
     }
     Ok(())
 }

@@ -8,11 +8,12 @@ use e2e::Folder;
 use e2e::etcd::Etcd;
 use e2e::kube_apiserver::KubeApiserver;
 use e2e::lab::control_plane;
+use e2e::run::tells;
 use e2e::talos::ClientSpec;
 use serde_json::{Value, json};
 
-use super::bed::{Bed, tells};
 use super::running::configure;
+use super::site::ChainSite;
 
 const TENANTS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/default/tenantclusters";
 
@@ -55,14 +56,14 @@ fn tenant(name: &str, phase: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_begins_with_a_sound_restore_point_and_ends_with_what_changed() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let folder = Folder::new()?;
     let etcd = Etcd::start(&folder, "etcd").await?;
     let server = KubeApiserver::start(&folder, "kube-apiserver", &etcd).await?;
     let talos = control_plane(&etcd).await?;
-    bed.talosconfig(&talos.talosconfig(&ClientSpec::of(&["os:etcd:backup"]))?)?;
+    site.talosconfig(&talos.talosconfig(&ClientSpec::of(&["os:etcd:backup"]))?)?;
     configure(
-        &bed,
+        &site,
         &format!(
             "kubernetes: {{ kubeconfig: {} }}\n",
             server.kubeconfig().display()
@@ -75,13 +76,13 @@ async fn an_upgrade_begins_with_a_sound_restore_point_and_ends_with_what_changed
     server.create(TENANTS, &tenant("beta", "Ready")).await?;
 
     let before = || {
-        bed.backupd("pre-upgrade")
+        site.backupd("pre-upgrade")
             .args(["--reason", "to 1.37", "--output", "json"])
     };
-    let refused = before().output().await?.ended_with(6)?;
+    let refused = before().ended_with(6).await?;
     tells(&refused, &["default/alpha is Provisioning", "--force"]);
-    assert_eq!(bed.listed().await?.len(), 0);
-    let after = bed.backupd("post-upgrade").output().await?.ended_with(5)?;
+    assert_eq!(site.listed().await?.len(), 0);
+    let after = site.backupd("post-upgrade").ended_with(5).await?;
     tells(&after, &["has no restore point of `backupd pre-upgrade`"]);
 
     // Its controller is done.
@@ -104,7 +105,7 @@ async fn an_upgrade_begins_with_a_sound_restore_point_and_ends_with_what_changed
 
     // The upgrade loses a tenant.
     server.delete(&format!("{TENANTS}/beta")).await?;
-    let after = bed
+    let after = site
         .backupd("post-upgrade")
         .args(["--output", "json"])
         .output()
@@ -119,8 +120,8 @@ async fn an_upgrade_begins_with_a_sound_restore_point_and_ends_with_what_changed
     let kind =
         about("resources: tenantclusters.butler.butlerlabs.dev").context("nothing of the kind")?;
     assert_eq!(kind["cause"], "2 objects before, 1 now");
-    for id in bed.listed().await? {
-        bed.verified(&id).await?;
+    for id in site.listed().await? {
+        site.verified(&id).await?;
     }
     Ok(())
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::proxy::{Fault, Lasting};
+use e2e::run::tells;
 use http::{Method, StatusCode};
 
-use super::bed::Bed;
 use super::running::{Daemon, SELDOM};
+use super::site::ChainSite;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_takes_what_is_owed_and_remembers_it_by_the_bucket_after_a_restart() -> Result<()> {
-    let bed = Bed::new().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let site = ChainSite::new().await?;
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     let cluster = daemon.committed(1).await?;
     let etcd = &cluster["components"]["etcd"];
     let id = etcd["lastRestorePoint"]
@@ -40,10 +41,10 @@ async fn it_takes_what_is_owed_and_remembers_it_by_the_bucket_after_a_restart() 
         points["restorePoints"][0]["signature"],
         "signed by a trusted key"
     );
-    bed.verified(&id).await?;
+    site.verified(&id).await?;
 
     daemon.kill().await?;
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     let cluster = daemon
         .until("a look at the bucket", |c| c["restorePoints"]["count"] == 1)
         .await?;
@@ -52,22 +53,22 @@ async fn it_takes_what_is_owed_and_remembers_it_by_the_bucket_after_a_restart() 
     let objects = daemon
         .metric("butler_backup_store_objects{cluster=\"test\"}")
         .await?;
-    assert_eq!(objects, f64::from(u32::try_from(bed.keys().await?.len())?));
+    assert_eq!(objects, f64::from(u32::try_from(site.keys().await?.len())?));
     // No run is missed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(daemon.cluster().await?["totals"]["committed"], 0);
     let output = daemon.stop().await?.ended_with(0)?;
-    assert!(output.stderr.contains("stopping"), "{}", output.stderr);
-    assert_eq!(bed.listed().await?.len(), 1);
+    tells(&output, &["stopping"]);
+    assert_eq!(site.listed().await?.len(), 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_minute_is_a_restore_point_and_its_lines_carry_the_run() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     let minutely = "components: { etcd: { cron: '* * * * *', catch-up: false } }\n";
     let flags = ["--log-format", "json"];
-    let daemon = Daemon::start(&bed, minutely, &flags).await?;
+    let daemon = Daemon::start(&site, minutely, &flags).await?;
     let cluster = daemon.committed(1).await?;
     let run = cluster["recent"][0].clone();
     assert_eq!(run["cause"], "schedule");
@@ -89,56 +90,56 @@ async fn each_minute_is_a_restore_point_and_its_lines_carry_the_run() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_any_state_it_begins_again_and_nothing_is_broken() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ChainSite::new().await?;
     for after in [0, 1, 2, 4, 6, 8, 10] {
-        bed.proxy.forget();
-        bed.proxy
+        site.proxy.forget();
+        site.proxy
             .on(Method::PUT, Fault::Hold, Lasting::After(after));
-        let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+        let daemon = Daemon::start(&site, SELDOM, &[]).await?;
         // Either it is held in the middle, or it was faster than the fault.
         tokio::select! {
-            () = bed.proxy.holding() => {}
+            () = site.proxy.holding() => {}
             done = daemon.until("a restore point", |c| c["restorePoints"]["count"].as_u64() > Some(0)) => drop(done?),
         }
         daemon.kill().await?;
     }
-    bed.proxy.forget();
-    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    site.proxy.forget();
+    let daemon = Daemon::start(&site, SELDOM, &[]).await?;
     daemon
         .until("a restore point", |c| {
             c["restorePoints"]["count"].as_u64() > Some(0)
         })
         .await?;
     daemon.stop().await?.ended_with(0)?;
-    for id in bed.listed().await? {
-        bed.verified(&id).await?;
+    for id in site.listed().await? {
+        site.verified(&id).await?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_a_run_finish_within_the_grace_time_and_cuts_it_after_that() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.proxy
+    let site = ChainSite::new().await?;
+    site.proxy
         .on_path(Some(Method::PUT), "packs/", Fault::Hold, Lasting::After(0));
-    let daemon = Daemon::start(&bed, SELDOM, &["--grace", "1"]).await?;
-    bed.proxy.holding().await;
+    let daemon = Daemon::start(&site, SELDOM, &["--grace", "1"]).await?;
+    site.proxy.holding().await;
     daemon.stop().await?.ended_with(0)?;
-    assert_eq!(bed.listed().await?.len(), 0);
+    assert_eq!(site.listed().await?.len(), 0);
     // A run that is only slow is finished.
-    bed.proxy.forget();
+    site.proxy.forget();
     let slow = Fault::Answer(503, "SlowDown");
-    bed.proxy.on(
+    site.proxy.on(
         Method::PUT,
         slow,
         Lasting::For(Duration::from_secs(3), None),
     );
-    let daemon = Daemon::start(&bed, SELDOM, &["--grace", "60"]).await?;
+    let daemon = Daemon::start(&site, SELDOM, &["--grace", "60"]).await?;
     daemon
         .until("a run at work", |c| c["run"]["state"] == "reading")
         .await?;
     daemon.stop().await?.ended_with(0)?;
-    assert_eq!(bed.listed().await?.len(), 1);
-    bed.verified("latest").await?;
+    assert_eq!(site.listed().await?.len(), 1);
+    site.verified("latest").await?;
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Tests of a worker under a clock that the test sets, with a real etcd behind the Talos stand-in and a store
 //! in a folder.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +10,7 @@ use backup_core::id::ComponentName;
 use backupd::testing::{ComponentState, TestWorker};
 use e2e::Folder;
 use e2e::etcd::Etcd;
+use e2e::folder::set_mode;
 use e2e::lab::control_plane;
 use e2e::talos::{ClientSpec, Standin, StreamFault};
 use jiff::Timestamp;
@@ -41,8 +41,7 @@ impl Site {
         std::fs::write(path("talosconfig"), talos.talosconfig(&role)?)?;
         let key = SigningKey::generate()?.to_text()?;
         std::fs::write(path("signing.key"), key.expose_secret())?;
-        let owners = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(path("signing.key"), owners)?;
+        set_mode(&path("signing.key"), 0o600)?;
         let store = path("store");
         let yaml = format!(
             "cluster: mgmt\nstore: file://{}\ntalos: {{ config: talosconfig }}\n\

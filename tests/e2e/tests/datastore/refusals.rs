@@ -1,11 +1,13 @@
 //! Tests that an etcd that cannot be read gives the reason, and what to do.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use backup_core::causes::line;
 use backup_core::source::{SnapshotSource as _, SourceError};
 use cluster_client::etcd::{EtcdLogin, EtcdOptions};
+use e2e::Folder;
 use e2e::pki::Authority;
 
-use super::ground::{Ground, options, source};
+use super::tenants::{source, with_tenants};
 
 /// Returns the error of taking a snapshot, from listing the members or from opening one.
 async fn refusal(options: EtcdOptions) -> SourceError {
@@ -20,19 +22,9 @@ async fn refusal(options: EtcdOptions) -> SourceError {
     }
 }
 
-fn chain(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    println!("--- {text}");
-    text
-}
-
 fn tells(error: &SourceError, words: &[&str]) {
-    let text = chain(error);
+    let text = line(error);
+    println!("--- {text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
@@ -40,8 +32,9 @@ fn tells(error: &SourceError, words: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_without_the_right_are_told_what_is_needed() -> Result<()> {
-    let ground = Ground::new().await?;
-    let error = refusal(ground.options("one_cp")?).await;
+    let folder = Folder::new()?;
+    let etcd = with_tenants(&folder).await?;
+    let error = refusal(etcd.options("one_cp")?).await;
     tells(
         &error,
         &[
@@ -54,7 +47,7 @@ async fn users_without_the_right_are_told_what_is_needed() -> Result<()> {
     assert!(!error.try_other_member);
 
     // A name that no user has.
-    let error = refusal(ground.options("stranger")?).await;
+    let error = refusal(etcd.options("stranger")?).await;
     tells(
         &error,
         &[
@@ -66,38 +59,39 @@ async fn users_without_the_right_are_told_what_is_needed() -> Result<()> {
 
     // A user without a password, and one who does not exist.
     for user in ["root", "stranger"] {
-        let mut login = ground.options("root")?;
+        let mut login = etcd.options("root")?;
         login.login = Some(EtcdLogin {
             user: user.to_owned(),
             password: "wrong-password-canary".to_owned().into(),
         });
         let error = refusal(login).await;
         tells(&error, &["user or password is wrong", "basicAuth"]);
-        assert!(!chain(&error).contains("canary"));
+        assert!(!line(&error).contains("canary"));
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_do_not_fit_are_told_apart() -> Result<()> {
-    let ground = Ground::new().await?;
+    let folder = Folder::new()?;
+    let etcd = with_tenants(&folder).await?;
     let other = Authority::new("other-ca")?;
-    let own = ground.authority()?;
+    let own = etcd.authority().context("etcd has no authority")?;
 
-    let stranger = options(&ground.etcd, own.pem(), Some(other.client("root", None)?));
+    let stranger = etcd.options_with(own.pem(), Some(other.client("root", None)?));
     let error = refusal(stranger).await;
     tells(&error, &["client certificate"]);
 
-    let nobody = options(&ground.etcd, own.pem(), None);
+    let nobody = etcd.options_with(own.pem(), None);
     tells(&refusal(nobody).await, &["client certificate"]);
 
-    let impostor = options(&ground.etcd, other.pem(), Some(own.client("root", None)?));
+    let impostor = etcd.options_with(other.pem(), Some(own.client("root", None)?));
     tells(
         &refusal(impostor).await,
         &["certificate is not trusted", "certificateAuthority"],
     );
 
-    let mut elsewhere = ground.options("root")?;
+    let mut elsewhere = etcd.options("root")?;
     // No server listens there.
     for endpoint in &mut elsewhere.endpoints {
         *endpoint = endpoint.replace("127.0.0.1", "127.0.0.2");
@@ -109,8 +103,9 @@ async fn certificates_that_do_not_fit_are_told_apart() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_etcd_that_is_down_is_told_and_another_member_is_taken() -> Result<()> {
-    let mut ground = Ground::new().await?;
-    let mut two = ground.options("root")?;
+    let folder = Folder::new()?;
+    let mut etcd = with_tenants(&folder).await?;
+    let mut two = etcd.options("root")?;
     two.endpoints.insert(0, "127.0.0.1:1".to_owned());
     let source = source(two);
     let members = source.members().await?;
@@ -119,8 +114,8 @@ async fn an_etcd_that_is_down_is_told_and_another_member_is_taken() -> Result<()
     assert_eq!(members.unwell[0].node, "127.0.0.1:1");
     assert!(source.open(&candidates[0]).await.is_ok());
 
-    ground.etcd.stop().await?;
-    let error = refusal(ground.options("root")?).await;
+    etcd.stop().await?;
+    let error = refusal(etcd.options("root")?).await;
     tells(
         &error,
         &[

@@ -1,44 +1,22 @@
 //! Tests that a snapshot is the etcd's own, bit for bit, and names the tenants in it.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result};
-use backup_core::backup::{BackupPlan, Origin, Protection, Run};
-use backup_core::catalog::Catalog;
-use backup_core::clock::SystemClock;
-use backup_core::crypt::{Identities, Trust, new_identity};
+use backup_core::backup::{BackupPlan, Origin};
 use backup_core::id::ComponentName;
-use backup_core::newfile::OverwritePolicy;
-use backup_core::progress::SilentProgress;
-use backup_core::read;
-use backup_core::store::Store;
-use backup_core::store::memory::MemoryStore;
+use backup_core::testing::world::World;
 use cluster_client::kube::datastores::{TenantSchema, schemas};
-use e2e::etcdutl;
-use tokio_util::sync::CancellationToken;
+use e2e::{Folder, etcdutl};
 
-use super::ground::{Ground, KEYS, SCHEMAS, source};
+use super::tenants::{KEYS, SCHEMAS, source, with_tenants};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Result<()> {
-    let ground = Ground::new().await?;
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let (secret, recipient) = new_identity();
-    let run = Run {
-        cluster: "test".parse()?,
-        store: Arc::clone(&store),
-        protection: Protection::Recipients(vec![recipient]),
-        signing_key: None,
-        tool: "test 0".to_owned(),
-        reason: None,
-        pinned: false,
-        clock: Arc::new(SystemClock),
-        progress: Arc::new(SilentProgress),
-        cancel: CancellationToken::new(),
-    };
-    let source = source(ground.options("root")?);
+    let folder = Folder::new()?;
+    let etcd = with_tenants(&folder).await?;
+    let world = World::new();
+    let source = source(etcd.options("root")?);
     let name = ComponentName::datastore("default")?;
-    let committed = run
+    let committed = world
         .take(BackupPlan {
             parts: vec![(name.clone(), Origin::Snapshot(&source))],
             ..BackupPlan::default()
@@ -80,26 +58,11 @@ async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Resul
 
     // etcd's own tool reports the same for the restored file as for a snapshot that it took itself. Its hash
     // covers every bucket, users and roles too; nothing was written in between.
-    let file = ground.folder.join("datastore.snapshot");
-    let mut identities = Identities::none();
-    identities.add("test", &secret)?;
-    let catalog = Catalog::new(Arc::clone(&store));
-    let point = catalog
-        .load(&catalog.list().await?.pop().unwrap(), &Trust::Anyone)
-        .await?;
-    let unlocked = read::unlock(&store, &point, &identities).await?;
-    read::fetch(
-        store,
-        &point,
-        unlocked,
-        &name,
-        (&file, OverwritePolicy::Refuse),
-        Arc::new(SilentProgress),
-        CancellationToken::new(),
-    )
-    .await?;
-    let own = ground.folder.join("own.snapshot");
-    let client = ground.etcd.client().await?;
+    let file = folder.join("datastore.snapshot");
+    let point = world.latest().await;
+    std::fs::write(&file, world.fetch_component(&point, &name).await?)?;
+    let own = folder.join("own.snapshot");
+    let client = etcd.client().await?;
     client.snapshot(&own).await?;
     let (ours, own) = (etcdutl::status(&file).await?, etcdutl::status(&own).await?);
     assert_eq!(ours, own);

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use cluster_restore::etcd::{EtcdPlan, NodeRole};
+use e2e::run::tells;
 use e2e::talos::{CallFault, NodeSpec, ServiceState, TalosVersion};
 
-use super::bed::{Bed, OTHER, TARGET, WORKER};
+use super::site::{EtcdSite, OTHER, TARGET, WORKER};
 
 /// Checks that one blocker has all of `words` in its cause or its remedy.
 fn blocked(plan: &EtcdPlan, words: &[&str]) {
@@ -19,93 +20,76 @@ fn blocked(plan: &EtcdPlan, words: &[&str]) {
     assert!(found, "{words:?} are not in one of {told:#?}");
 }
 
-async fn plan(bed: &Bed, role: &str, nodes: &[&str]) -> Result<EtcdPlan> {
-    let nodes = bed.nodes(role, nodes).await?;
-    bed.plan(&nodes).await
+async fn plan(site: &EtcdSite, role: &str, nodes: &[&str]) -> Result<EtcdPlan> {
+    let nodes = site.nodes(role, nodes).await?;
+    site.plan(&nodes).await
 }
 
 /// Checks that no call that changes something was made.
-fn untouched(bed: &Bed) {
+fn untouched(site: &EtcdSite) {
     for method in ["EtcdRecover", "Bootstrap", "ServiceRestart"] {
-        assert_eq!(bed.calls(method), 0, "{method}");
+        assert_eq!(site.calls(method), 0, "{method}");
     }
-    assert_eq!(bed.talos.violations(), Vec::<String>::new());
+    assert_eq!(site.talos.violations(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_lives_is_not_restored() -> Result<()> {
-    let bed = Bed::new().await?;
-    let client = bed.process.0.lock().await.client().await?;
+    let site = EtcdSite::new().await?;
+    let client = site.etcd.client().await?;
     client.put("/registry/written/since", "1").await?;
-    let running = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
+    let running = plan(&site, "os:admin", &[TARGET, OTHER]).await?;
     blocked(
         &running,
         &[TARGET, "etcd runs", "talosctl reset", "EPHEMERAL", "ETCD"],
     );
     // The program refuses as well, and reports its findings.
-    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
-    assert!(refused.stderr.contains("etcd runs"), "{}", refused.stderr);
+    let refused = site.restore_etcd().ended_with(6).await?;
+    tells(&refused, &["etcd runs"]);
     // A lost node is refused too, as long as another one runs.
-    bed.lose().await?;
-    let real = {
-        let etcd = bed.process.0.lock().await;
-        std::sync::Arc::new(e2e::talos::real_etcd::RealEtcd::of(&etcd)?)
-    };
-    let node = bed.talos.node(OTHER)?;
-    node.etcd_turns(ServiceState::Running, "Health check successful", Some(real));
-    let other = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
+    site.lose().await?;
+    site.runs_at(site.talos.node(OTHER)?)?;
+    let other = plan(&site, "os:admin", &[TARGET, OTHER]).await?;
     blocked(&other, &[OTHER, "two etcd clusters"]);
     // Naming one node alone does not begin a second etcd: the others are checked all the same.
-    let alone = plan(&bed, "os:admin", &[TARGET]).await?;
+    let alone = plan(&site, "os:admin", &[TARGET]).await?;
     blocked(&alone, &[OTHER, "two etcd clusters"]);
-    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
-    assert!(refused.stderr.contains(OTHER), "{}", refused.stderr);
-    untouched(&bed);
+    let refused = site.restore_etcd().ended_with(6).await?;
+    tells(&refused, &[OTHER]);
+    untouched(&site);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_small_a_role_and_another_cluster_name_are_refused() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
     for role in ["os:etcd:backup", "os:reader", "os:operator"] {
-        let plan = plan(&bed, role, &[TARGET]).await?;
+        let plan = plan(&site, role, &[TARGET]).await?;
         blocked(&plan, &["talosconfig", role, "os:admin"]);
     }
-    bed.talosconfig("os:operator")?;
-    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
-    assert!(refused.stderr.contains("os:operator"), "{}", refused.stderr);
-    bed.talosconfig("os:admin")?;
-    let restore = bed
-        .programs
-        .restore_cli()
-        .args(["restore", "etcd", "latest", "--yes"]);
-    let restore = bed.ours(restore.args(["--target", "other", "--nodes", TARGET]));
-    let refused = restore.output().await?.ended_with(6)?;
-    assert!(refused.stderr.contains("cluster lab"), "{}", refused.stderr);
-    let restore = bed
-        .programs
-        .restore_cli()
-        .args(["restore", "etcd", "latest"]);
-    let refused = bed
-        .ours(restore.args(["--nodes", TARGET]))
-        .output()
-        .await?
-        .ended_with(6)?;
-    assert!(
-        refused.stderr.contains("--yes --target lab"),
-        "{}",
-        refused.stderr
-    );
-    untouched(&bed);
+    site.talosconfig("os:operator")?;
+    let refused = site.restore_etcd().ended_with(6).await?;
+    tells(&refused, &["os:operator"]);
+    site.talosconfig("os:admin")?;
+    let restore = site
+        .restore_cli("restore")
+        .args(["etcd", "latest", "--yes"]);
+    let restore = restore.args(["--target", "other", "--nodes", TARGET]);
+    let refused = restore.ended_with(6).await?;
+    tells(&refused, &["cluster lab"]);
+    let restore = site.restore_cli("restore").args(["etcd", "latest"]);
+    let refused = restore.args(["--nodes", TARGET]).ended_with(6).await?;
+    tells(&refused, &["--yes --target lab"]);
+    untouched(&site);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    let clean = plan(&bed, "os:admin", &[TARGET, OTHER, WORKER]).await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    let clean = plan(&site, "os:admin", &[TARGET, OTHER, WORKER]).await?;
     assert_eq!(clean.blockers, []);
     assert_eq!(clean.name(), "lab");
     let roles: Vec<_> = clean.nodes.iter().map(|node| node.role).collect();
@@ -124,11 +108,11 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     assert_eq!(serde_json::from_str::<EtcdPlan>(&json)?, clean);
 
     // Data that a failed etcd left.
-    let data = bed.node()?.var_lib().unwrap().join("etcd/member");
+    let data = site.node()?.var_lib().unwrap().join("etcd/member");
     std::fs::create_dir_all(&data)?;
-    bed.node()?
+    site.node()?
         .etcd_turns(ServiceState::Failed, "exited with 1", None);
-    let dirty = plan(&bed, "os:admin", &[TARGET]).await?;
+    let dirty = plan(&site, "os:admin", &[TARGET]).await?;
     blocked(
         &dirty,
         &[
@@ -139,9 +123,9 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     );
     std::fs::remove_dir_all(data.parent().unwrap())?;
     // Without data it can be tried again.
-    assert_eq!(plan(&bed, "os:admin", &[TARGET]).await?.blockers, []);
+    assert_eq!(plan(&site, "os:admin", &[TARGET]).await?.blockers, []);
 
-    let nodes = bed.nodes("os:admin", &[TARGET, WORKER]).await?;
+    let nodes = site.nodes("os:admin", &[TARGET, WORKER]).await?;
     let mut wanted = cluster_restore::etcd::EtcdRequest {
         target: Some(WORKER.to_owned()),
         snapshot: clean.snapshot.clone(),
@@ -157,14 +141,14 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
 
     // A node that cannot be reached: as another node a warning, as the target an error. A node that never
     // answers is given up after its deadline.
-    bed.talos
+    site.talos
         .node(OTHER)?
         .fault(|faults| faults.unreachable = true);
     for named in [&[TARGET, OTHER][..], &[TARGET]] {
-        let away = plan(&bed, "os:admin", named).await?;
+        let away = plan(&site, "os:admin", named).await?;
         blocked(&away, &[OTHER, "does not answer", "--allow unseen-node"]);
     }
-    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
+    let nodes = site.nodes("os:admin", &[TARGET]).await?;
     let mut allowed = wanted.clone();
     allowed
         .allow
@@ -176,8 +160,8 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
         "{:?}",
         away.warnings
     );
-    bed.talos.node(OTHER)?.heal();
-    bed.node()?.fault(|faults| {
+    site.talos.node(OTHER)?.heal();
+    site.node()?.fault(|faults| {
         for method in [
             "ServiceList",
             "Version",
@@ -189,10 +173,10 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
         }
     });
     let begun = std::time::Instant::now();
-    let silent = plan(&bed, "os:admin", &[TARGET]).await?;
+    let silent = plan(&site, "os:admin", &[TARGET]).await?;
     assert!(begun.elapsed() < std::time::Duration::from_secs(20));
     blocked(&silent, &[TARGET, "does not answer"]);
-    untouched(&bed);
+    untouched(&site);
     Ok(())
 }
 
@@ -208,10 +192,10 @@ async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<(
         specs[0].machine_config = Some(config.join("\n"));
         specs[0].version = TalosVersion(1, 10);
     };
-    let bed = Bed::with(change).await?;
-    bed.lose().await?;
-    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
-    let (_, point) = bed.point().await?;
+    let site = EtcdSite::with(change).await?;
+    site.lose().await?;
+    let nodes = site.nodes("os:admin", &[TARGET]).await?;
+    let point = site.point().await?;
     let mut snapshot = cluster_restore::etcd::SnapshotFacts::of(&point).unwrap();
     snapshot.encryption_prefixes = vec!["k8s:enc:secretbox:v1:key1:".to_owned()];
     let wanted = cluster_restore::etcd::EtcdRequest {
@@ -224,6 +208,6 @@ async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<(
     blocked(&plan, &["`init`", "controlplane"]);
     blocked(&plan, &["etcd 3.5", "upgrade"]);
     blocked(&plan, &["k8s:enc:secretbox", "machine secrets"]);
-    untouched(&bed);
+    untouched(&site);
     Ok(())
 }

@@ -15,11 +15,10 @@ use cluster_restore::etcd::{DatastoreTarget, restore_datastore};
 use e2e::Folder;
 use e2e::etcd::{Etcd, EtcdClient};
 use e2e::ours::Programs;
+use e2e::run::tells;
 use e2e::tools::{self, Tool};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-use super::schemas::options;
 
 /// Makes a restore point of the etcd of the DataStore `default`, with the key in a file.
 pub(crate) async fn backed_up(
@@ -40,7 +39,7 @@ pub(crate) async fn backed_up(
         progress: Arc::new(SilentProgress),
         cancel: CancellationToken::new(),
     };
-    let source = EtcdSource::new(options(etcd, "root")?, Arc::new(SystemClock));
+    let source = EtcdSource::new(etcd.options("root")?, Arc::new(SystemClock));
     let name = ComponentName::datastore("default")?;
     run.take(BackupPlan {
         parts: vec![(name, Origin::Snapshot(&source))],
@@ -92,16 +91,11 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
     // A person's snapshot beside the folder is neither replaced nor removed.
     let plain = format!("{}.snapshot", etcd.data_dir().display());
     std::fs::write(&plain, "of a person")?;
-    let refused = restore().output().await?.ended_with(1)?;
-    assert!(refused.stderr.contains(&plain), "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains("it was not changed"),
-        "{}",
-        refused.stderr
-    );
+    let refused = restore().ended_with(1).await?;
+    tells(&refused, &[&plain, "it was not changed"]);
     assert_eq!(std::fs::read_to_string(&plain)?, "of a person");
     std::fs::remove_file(&plain)?;
-    let restored = restore().output().await?.ended_with(0)?.json()?;
+    let restored = restore().json().await?;
     assert_eq!(restored["revision"], revision);
     assert_eq!(restored["users"], serde_json::json!(["one_cp", "root"]));
     assert_eq!(restored["authEnabled"], true);
@@ -110,8 +104,8 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
         "the plain snapshot is still there"
     );
     // On a second run the folder exists: nothing is touched.
-    let refused = restore().output().await?.ended_with(6)?;
-    assert!(refused.stderr.contains("--data-dir"), "{}", refused.stderr);
+    let refused = restore().ended_with(6).await?;
+    tells(&refused, &["--data-dir"]);
 
     etcd.restart().await?;
     let pki = folder.make("tenant-pki")?;

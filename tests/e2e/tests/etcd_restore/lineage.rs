@@ -6,26 +6,27 @@ use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;
 use cluster_restore::etcd::{EtcdRequest, SnapshotFacts, preflight};
 use cluster_restore::plan::Danger;
+use e2e::run::tells;
 use e2e::talos::TalosVersion;
 use e2e::talos::machine_config::of;
 
-use super::bed::{Bed, NAME, TARGET};
+use super::site::{EtcdSite, NAME, TARGET};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = EtcdSite::new().await?;
     // Another cluster of the same name, with secrets of its own.
-    let other = Bed::new().await?;
-    bed.lose().await?;
+    let other = EtcdSite::new().await?;
+    site.lose().await?;
     other.lose().await?;
-    let (_, point) = bed.point().await?;
+    let point = site.point().await?;
     let snapshot = SnapshotFacts::of(&point).context("no etcd")?;
     let captured = snapshot
         .cluster
         .clone()
         .context("it does not tell its cluster")?;
     assert!(!captured.authorities.is_empty());
-    let look = async |bed: &Bed, allowed: bool| {
+    let look = async |site: &EtcdSite, allowed: bool| {
         let wanted = EtcdRequest {
             target: Some(TARGET.to_owned()),
             snapshot: snapshot.clone(),
@@ -35,9 +36,9 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
                 .collect(),
             proof: None,
         };
-        anyhow::Ok(preflight(&bed.nodes("os:admin", &[TARGET]).await?, wanted).await)
+        anyhow::Ok(preflight(&site.nodes("os:admin", &[TARGET]).await?, wanted).await)
     };
-    assert_eq!(look(&bed, false).await?.blockers, []);
+    assert_eq!(look(&site, false).await?.blockers, []);
     let refused = look(&other, false).await?;
     let [blocker] = refused.blockers.as_slice() else {
         anyhow::bail!("{:#?}", refused.blockers);
@@ -58,13 +59,9 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
 
     // The program, with the restore point of one cluster and the nodes of the other.
     let config = other.talosconfig("os:admin")?;
-    let restore = || bed.restore_etcd().arg("--talosconfig").arg(&config);
-    let refused = restore().output().await?.ended_with(6)?;
-    assert!(
-        refused.stderr.contains("another Talos cluster"),
-        "{}",
-        refused.stderr
-    );
+    let restore = || site.restore_etcd().arg("--talosconfig").arg(&config);
+    let refused = restore().ended_with(6).await?;
+    tells(&refused, &["another Talos cluster"]);
     assert_eq!(other.calls("EtcdRecover"), 0);
     let wrong = restore().args(["--allow", "sealing-key"]).output().await?;
     assert!(
@@ -73,11 +70,7 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
             .stderr
             .contains("want one of: other-lineage, unknown-cluster")
     );
-    let restored = restore()
-        .args(["--allow", "other-lineage"])
-        .output()
-        .await?;
-    let restored = restored.ended_with(0)?.json()?;
+    let restored = restore().args(["--allow", "other-lineage"]).json().await?;
     assert_eq!(restored["cluster"], NAME, "{restored:#}");
     assert_eq!(other.calls("EtcdRecover"), 1);
     Ok(())
@@ -86,23 +79,21 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_known_by_its_id_before_and_after_the_upgrade_to_talos_1_14() -> Result<()> {
     let old = TalosVersion(1, 13);
-    let bed = Bed::with(|specs| {
+    let site = EtcdSite::with(|specs| {
         specs[0].version = old;
         specs[0].machine_config = Some(of("cp-1", true, old));
     })
     .await?;
-    let taken = bed.programs.backupd().args(["snapshot"]);
-    let taken = taken.args(["--component", "etcd", "--component", "machine-config"]);
-    let taken = bed.ours(taken.args(["--output", "json"]));
-    let taken = taken.output().await?.ended_with(0)?.json()?;
+    let both = ["--component", "etcd", "--component", "machine-config"];
+    let taken = site.take(&both).await?;
     let told = taken["findings"].to_string();
     assert!(!told.contains("key of the encryption"), "{told}");
-    let (_, point) = bed.point().await?;
+    let point = site.point().await?;
     let snapshot = SnapshotFacts::of(&point).context("no etcd")?;
 
     // Authorities differ between two stand-ins, so that only the id identifies the cluster.
     let look = async |config: String| {
-        let other = Bed::with(|specs| specs[0].machine_config = Some(config)).await?;
+        let other = EtcdSite::with(|specs| specs[0].machine_config = Some(config)).await?;
         other.lose().await?;
         let wanted = EtcdRequest {
             target: Some(TARGET.to_owned()),

@@ -9,11 +9,13 @@ use backup_core::progress::SilentProgress;
 use backup_core::read::LocalSnapshot;
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, Proof, RestoredEtcd, run};
+use e2e::run::tells;
 use e2e::talos::{Etcd as Backend, ServiceState};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::bed::{Bed, Kept, OTHER, TARGET, pace};
+use super::log::Kept;
+use super::site::{EtcdSite, OTHER, TARGET, pace};
 
 /// Runs a plan, without a progress display.
 async fn unheard(
@@ -27,14 +29,14 @@ async fn unheard(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    let nodes = bed.nodes("os:admin", &[TARGET, OTHER]).await?;
-    let plan = bed.plan(&nodes).await?;
-    let held = bed.held().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    let nodes = site.nodes("os:admin", &[TARGET, OTHER]).await?;
+    let plan = site.plan(&nodes).await?;
+    let held = site.held().await?;
     let (log, silent) = (Kept::default(), Arc::new(SilentProgress));
     let first = run(&nodes, &plan, Arc::clone(&held), &log, silent, pace()).await?;
-    let done = || (bed.calls("EtcdRecover"), bed.calls("Bootstrap"));
+    let done = || (site.calls("EtcdRecover"), site.calls("Bootstrap"));
     let before = done();
 
     // It holds the content of the snapshot, which is proof enough.
@@ -42,21 +44,17 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
     assert!(again.already);
     assert_eq!(again.revision, first.revision);
     // The program makes a plan of its own, sees that etcd runs, and finds the same.
-    let again = bed.restore_etcd().output().await?.ended_with(0)?.json()?;
+    let again = site.restore_etcd().json().await?;
     assert_eq!(again["already"], true);
 
     // The API server has written since: only the restore's own journal can prove that it is the restored
     // etcd.
-    let client = bed.process.0.lock().await.client().await?;
+    let client = site.etcd.client().await?;
     client.put("/registry/written/since", "1").await?;
     let error = unheard(&nodes, &plan, Arc::clone(&held)).await.unwrap_err();
     assert!(error.to_string().contains("nothing proves"), "{error}");
-    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
-    assert!(
-        refused.stderr.contains("nothing proves"),
-        "{}",
-        refused.stderr
-    );
+    let refused = site.restore_etcd().ended_with(6).await?;
+    tells(&refused, &["nothing proves"]);
     let mut known = plan.clone();
     known.proof = Some(Proof::Accepted);
     let again = unheard(&nodes, &known, held).await?;
@@ -68,13 +66,13 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_knows_by_its_journal_what_the_first_did() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    bed.restore_etcd().output().await?.ended_with(0)?;
-    let client = bed.process.0.lock().await.client().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    site.restore_etcd().ended_with(0).await?;
+    let client = site.etcd.client().await?;
     client.put("/registry/written/since", "1").await?;
-    let uploads = bed.calls("EtcdRecover");
-    let again = bed.restore_etcd().output().await?.ended_with(0)?;
+    let uploads = site.calls("EtcdRecover");
+    let again = site.restore_etcd().ended_with(0).await?;
     // Nothing is wrong, so no error is reported.
     assert!(!again.stderr.contains("etcd runs"), "{}", again.stderr);
     assert!(
@@ -83,54 +81,54 @@ async fn a_second_run_knows_by_its_journal_what_the_first_did() -> Result<()> {
         again.stderr
     );
     assert_eq!(again.json()?["already"], true);
-    assert_eq!(bed.calls("EtcdRecover"), uploads);
+    assert_eq!(site.calls("EtcdRecover"), uploads);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_was_restored_before_and_lost_its_keys_since_is_not_called_restored()
 -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    bed.restore_etcd().output().await?.ended_with(0)?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    site.restore_etcd().ended_with(0).await?;
     // Far fewer raft entries than revisions, as after every restore.
-    let client = bed.process.0.lock().await.client().await?;
+    let client = site.etcd.client().await?;
     for number in 0..50 {
         client
             .put(&format!("/registry/since/{number}"), "1")
             .await?;
     }
-    bed.take().await?;
+    site.taken().await?;
     client.remove("/registry/leases/").await?;
-    let uploads = bed.calls("EtcdRecover");
-    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
-    assert!(refused.stderr.contains("etcd runs"), "{}", refused.stderr);
-    let plan = bed.programs.restore_cli().args(["plan", "latest"]);
+    let uploads = site.calls("EtcdRecover");
+    let refused = site.restore_etcd().ended_with(6).await?;
+    tells(&refused, &["etcd runs"]);
+    let plan = site.restore_cli("plan").arg("latest");
     let plan = plan.args(["--mode", "in-place", "--only", "etcd", "--nodes", TARGET]);
-    let planned = bed.ours(plan).output().await?.ended_with(6)?;
+    let planned = plan.ended_with(6).await?;
     // The same check for both.
     let same = "its data is not what this restore makes";
     for output in [&refused.stderr, &planned.stdout] {
         let words: Vec<_> = output.split_whitespace().collect();
         assert!(words.join(" ").contains(same), "{output}");
     }
-    assert_eq!(bed.calls("EtcdRecover"), uploads);
+    assert_eq!(site.calls("EtcdRecover"), uploads);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn already_exists_is_looked_into() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
     // Between the check and the bootstrap somebody else bootstraps a new and empty cluster.
-    let node = Arc::clone(bed.node()?);
-    let process = Arc::clone(&bed.process);
+    let node = Arc::clone(site.node()?);
+    let process = site.etcd.handle();
     let log = Kept::and(move |phase| {
         if *phase == EtcdPhase::Bootstrapping {
-            let (node, process) = (Arc::clone(&node), Arc::clone(&process));
+            let (node, process) = (Arc::clone(&node), process.clone());
             tokio::task::block_in_place(|| {
                 tokio::runtime::Handle::current().block_on(async {
-                    let mut etcd = process.0.lock().await;
+                    let mut etcd = process.get()?;
                     etcd.restart().await?;
                     let real: Arc<dyn Backend> =
                         Arc::new(e2e::talos::real_etcd::RealEtcd::of(&etcd)?);
@@ -142,7 +140,7 @@ async fn already_exists_is_looked_into() -> Result<()> {
         }
         Ok(())
     });
-    let error = bed.restore(&log).await?.unwrap_err();
+    let error = site.restore(&log).await?.unwrap_err();
     assert!(
         matches!(error, EtcdRestoreError::OtherData { .. }),
         "{error}"
@@ -151,12 +149,12 @@ async fn already_exists_is_looked_into() -> Result<()> {
     assert!(told.contains("Nothing was changed"), "{told}");
     assert!(told.contains("talosctl reset"), "{told}");
     // Nothing was wiped: the other cluster still runs.
-    assert!(bed.process.0.lock().await.is_running());
+    assert!(site.etcd.is_running());
 
     // After an attempt that failed with data left behind.
-    bed.lose().await?;
-    let data = bed.node()?.var_lib().unwrap().join("etcd/member");
-    let node = Arc::clone(bed.node()?);
+    site.lose().await?;
+    let data = site.node()?.var_lib().unwrap().join("etcd/member");
+    let node = Arc::clone(site.node()?);
     let made = data.clone();
     let log = Kept::and(move |phase| {
         if *phase == EtcdPhase::Bootstrapping {
@@ -167,7 +165,7 @@ async fn already_exists_is_looked_into() -> Result<()> {
         }
         Ok(())
     });
-    let error = bed.restore(&log).await?.unwrap_err();
+    let error = site.restore(&log).await?.unwrap_err();
     assert!(matches!(error, EtcdRestoreError::Dirty { .. }), "{error}");
     let told = error.to_string();
     for words in [
@@ -185,10 +183,10 @@ async fn already_exists_is_looked_into() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
     // One byte of one pack is changed.
-    let packs = std::fs::read_dir(bed.folder.join("store/packs"))?;
+    let packs = std::fs::read_dir(site.folder.join("store/packs"))?;
     let mut files = Vec::new();
     for entry in packs {
         let path = entry?.path();
@@ -207,69 +205,58 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
     flipped[middle] ^= 1;
     std::fs::remove_file(pack)?;
     std::fs::write(pack, &flipped)?;
-    let refused = bed.restore_etcd().output().await?.ended_with(4)?;
-    assert!(
-        refused.stderr.contains("changed or damaged"),
-        "{}",
-        refused.stderr
-    );
-    assert_eq!(bed.calls("EtcdRecover"), 0);
+    let refused = site.restore_etcd().ended_with(4).await?;
+    tells(&refused, &["changed or damaged"]);
+    assert_eq!(site.calls("EtcdRecover"), 0);
     std::fs::remove_file(pack)?;
     std::fs::write(pack, &sound)?;
 
     // A file that a person names is checked in the same way.
-    let file = bed.fetched().await?;
+    let file = site.fetched("etcd").await?;
     let whole = std::fs::read(&file)?;
     let of_file = |flag: &str| {
-        let restore = bed
-            .programs
-            .restore_cli()
-            .args(["restore", "etcd", flag])
-            .arg(&file);
+        let restore = site.restore_cli("restore").args(["etcd", flag]).arg(&file);
         let restore = restore.args(["--yes", "--target", "lab", "--output", "json"]);
-        bed.ours(restore.args(["--nodes", TARGET]))
+        restore.args(["--nodes", TARGET])
     };
     // A file does not name its Talos cluster.
-    let unknown = of_file("--snapshot").output().await?.ended_with(6)?;
+    let unknown = of_file("--snapshot").ended_with(6).await?;
     let told = "`--allow unknown-cluster` continues anyway";
-    assert!(unknown.stderr.contains(told), "{}", unknown.stderr);
+    tells(&unknown, &[told]);
     let mut bad = whole.clone();
     *bad.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &bad)?;
-    let refused = of_file("--snapshot").output().await?.ended_with(4)?;
-    assert!(refused.stderr.contains("damaged"), "{}", refused.stderr);
+    let refused = of_file("--snapshot").ended_with(4).await?;
+    tells(&refused, &["damaged"]);
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&whole)?;
     std::fs::write(&file, packed.finish()?)?;
     for as_what in ["--snapshot", "--raw-db"] {
-        let refused = of_file(as_what).output().await?.ended_with(2)?;
-        for word in ["is a gzip file, not a snapshot of etcd", "gzip -dc "] {
-            assert!(refused.stderr.contains(word), "{}", refused.stderr);
-        }
+        let refused = of_file(as_what).ended_with(2).await?;
+        tells(
+            &refused,
+            &["is a gzip file, not a snapshot of etcd", "gzip -dc "],
+        );
     }
     std::fs::write(&file, &whole[..whole.len() - 32])?;
-    let refused = of_file("--snapshot").output().await?.ended_with(4)?;
-    assert!(
-        refused.stderr.contains("no SHA-256 trailer") && refused.stderr.contains("--raw-db"),
-        "{}",
-        refused.stderr
-    );
-    assert_eq!(bed.calls("EtcdRecover"), 0);
+    let refused = of_file("--snapshot").ended_with(4).await?;
+    tells(&refused, &["no SHA-256 trailer", "--raw-db"]);
+    assert_eq!(site.calls("EtcdRecover"), 0);
     // With the flag for it, the same bytes are accepted as the raw copy that they are.
     let raw = of_file("--raw-db").args(["--allow", "unknown-cluster"]);
-    let raw = raw.output().await?.ended_with(0)?;
-    assert!(raw.stderr.contains("cannot be verified"), "{}", raw.stderr);
+    let raw = raw.ended_with(0).await?;
+    tells(&raw, &["cannot be verified"]);
     assert_eq!(raw.json()?["already"], false);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    let file = bed.fetched().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    let file = site.fetched("etcd").await?;
     let held = Arc::new(LocalSnapshot::file(&file).await?);
-    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
+    let nodes = site.nodes("os:admin", &[TARGET]).await?;
     let wanted = cluster_restore::etcd::EtcdRequest {
         target: Some(TARGET.to_owned()),
         snapshot: held.facts().into(),
@@ -283,9 +270,9 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
     let ended = unheard(&nodes, &plan, held).await;
     let error = ended.unwrap_err();
     assert!(matches!(error, EtcdRestoreError::Upload { .. }), "{error}");
-    assert_eq!(bed.calls("Bootstrap"), 0);
-    let left = bed.node()?.var_lib().unwrap().join("etcd.snapshot");
-    e2e::wait::until("the upload to be removed", super::bed::LIMIT, async || {
+    assert_eq!(site.calls("Bootstrap"), 0);
+    let left = site.node()?.var_lib().unwrap().join("etcd.snapshot");
+    e2e::wait::until("the upload to be removed", super::site::LIMIT, async || {
         anyhow::ensure!(!left.exists(), "it is there");
         Ok(())
     })
@@ -294,9 +281,9 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_fails_is_told_in_its_own_words() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    let node = Arc::clone(bed.node()?);
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    let node = Arc::clone(site.node()?);
     // The node accepts the bootstrap, and then its disk is gone.
     let log = Kept::and(move |phase| {
         if *phase == EtcdPhase::Accepted {
@@ -308,18 +295,18 @@ async fn a_service_that_fails_is_told_in_its_own_words() -> Result<()> {
         }
         Ok(())
     });
-    let error = bed.restore(&log).await?.unwrap_err();
+    let error = site.restore(&log).await?.unwrap_err();
     assert!(error.to_string().contains("disk is gone"), "{error}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_for_something_else_is_refused() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
-    let plan = bed.plan(&nodes).await?;
-    let held = bed.held().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    let nodes = site.nodes("os:admin", &[TARGET]).await?;
+    let plan = site.plan(&nodes).await?;
+    let held = site.held().await?;
     let mut other = plan.clone();
     other.cluster.id_sha256 = Some(backup_core::digest::Digest::of(b"another"));
     let mut stale = plan.clone();
@@ -334,20 +321,15 @@ async fn a_plan_for_something_else_is_refused() -> Result<()> {
         );
     }
     // Another etcd that came up since the plan is found before anything is uploaded.
-    let nodes = bed.nodes("os:admin", &[TARGET, OTHER]).await?;
-    let plan = bed.plan(&nodes).await?;
-    let real: Arc<dyn Backend> = {
-        let etcd = bed.process.0.lock().await;
-        Arc::new(e2e::talos::real_etcd::RealEtcd::of(&etcd)?)
-    };
-    let node = bed.talos.node(OTHER)?;
-    node.etcd_turns(ServiceState::Running, "Health check successful", Some(real));
+    let nodes = site.nodes("os:admin", &[TARGET, OTHER]).await?;
+    let plan = site.plan(&nodes).await?;
+    site.runs_at(site.talos.node(OTHER)?)?;
     let ended = unheard(&nodes, &plan, held).await;
     let error = ended.unwrap_err();
     assert!(
         matches!(error, EtcdRestoreError::OtherRuns { .. }),
         "{error}"
     );
-    assert_eq!(bed.calls("EtcdRecover"), 0);
+    assert_eq!(site.calls("EtcdRecover"), 0);
     Ok(())
 }

@@ -7,13 +7,14 @@ use anyhow::Result;
 use backup_core::progress::SilentProgress;
 use cluster_restore::etcd::{EtcdPhase, EtcdRestoreError, Pace, run};
 
-use super::bed::{Bed, Kept, TARGET, pace};
+use super::log::Kept;
+use super::site::{EtcdSite, TARGET, pace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_reboots_between_upload_and_bootstrap_is_waited_for() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    let node = Arc::clone(bed.node()?);
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    let node = Arc::clone(site.node()?);
     let log = Kept::and(move |phase| {
         if *phase == EtcdPhase::Uploaded {
             node.fault(|faults| faults.unreachable = true);
@@ -30,7 +31,7 @@ async fn a_node_that_reboots_between_upload_and_bootstrap_is_waited_for() -> Res
         }
         Ok(())
     });
-    let restored = bed.restore(&log).await??;
+    let restored = site.restore(&log).await??;
     assert!(!restored.already);
     assert_eq!(log.uploads(), 1);
     let waits = log.phases();
@@ -44,9 +45,9 @@ async fn a_node_that_reboots_between_upload_and_bootstrap_is_waited_for() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_lost_is_made_again() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    let file = bed.node()?.var_lib().unwrap().join("etcd.snapshot");
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    let file = site.node()?.var_lib().unwrap().join("etcd.snapshot");
     let lost = std::sync::atomic::AtomicBool::new(false);
     let log = Kept::and(move |phase| {
         let first = !lost.swap(
@@ -62,7 +63,7 @@ async fn an_upload_that_is_lost_is_made_again() -> Result<()> {
         }
         Ok(())
     });
-    let restored = bed.restore(&log).await??;
+    let restored = site.restore(&log).await??;
     assert!(!restored.already);
     assert_eq!(log.uploads(), 2);
     let failed =
@@ -73,18 +74,18 @@ async fn an_upload_that_is_lost_is_made_again() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_out_of_sync_is_waited_for_and_not_forever() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
-    bed.node()?.fault(|faults| faults.time_unsynced = true);
-    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
-    let plan = bed.plan(&nodes).await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
+    site.node()?.fault(|faults| faults.time_unsynced = true);
+    let nodes = site.nodes("os:admin", &[TARGET]).await?;
+    let plan = site.plan(&nodes).await?;
     assert_eq!(plan.blockers, []);
     assert!(
         plan.warnings.iter().any(|f| f.cause.contains("clock")),
         "{:?}",
         plan.warnings
     );
-    let held = bed.held().await?;
+    let held = site.held().await?;
     let short = Pace {
         ready_within: Duration::from_secs(2),
         ..pace()
@@ -106,7 +107,7 @@ async fn a_clock_out_of_sync_is_waited_for_and_not_forever() -> Result<()> {
     );
     assert!(error.to_string().contains("time is not in sync"), "{error}");
 
-    let node = Arc::clone(bed.node()?);
+    let node = Arc::clone(site.node()?);
     let log = Kept::and(move |phase| {
         if matches!(phase, EtcdPhase::Waiting { why } if why.contains("in sync")) {
             node.heal();
@@ -125,17 +126,17 @@ async fn a_clock_out_of_sync_is_waited_for_and_not_forever() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_cannot_be_written_stops_it_before_the_next_step() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
     let log = Kept::and(|phase| {
         if *phase == EtcdPhase::Bootstrapping {
             return Err("the disk is full".into());
         }
         Ok(())
     });
-    let error = bed.restore(&log).await?.unwrap_err();
+    let error = site.restore(&log).await?.unwrap_err();
     assert!(matches!(error, EtcdRestoreError::Log(_)), "{error}");
-    assert_eq!(bed.calls("Bootstrap"), 0);
-    bed.restore(&Kept::default()).await??;
+    assert_eq!(site.calls("Bootstrap"), 0);
+    site.restore(&Kept::default()).await??;
     Ok(())
 }

@@ -2,33 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use backup_core::clock::{Clock, SystemClock};
 use backup_core::format::manifest::EtcdFacts;
-use cluster_client::etcd::{EtcdClientCertificate, EtcdOptions, EtcdTls, schema_keys};
+use cluster_client::etcd::schema_keys;
 use cluster_restore::tenants::compare_schemas;
 use e2e::Folder;
 use e2e::etcd::Etcd;
-
-/// Returns the connection options for `etcd` with a client certificate for this user.
-pub(crate) fn options(etcd: &Etcd, user: &str) -> Result<EtcdOptions> {
-    let authority = etcd.authority().context("etcd has no authority")?;
-    let identity = authority.client(user, None)?;
-    let tls = EtcdTls {
-        authority: authority.pem().to_owned(),
-        client: Some(EtcdClientCertificate {
-            certificate: identity.certificate,
-            key: identity.key.into(),
-        }),
-    };
-    let endpoint = etcd.endpoint().replace("https://", "");
-    Ok(EtcdOptions {
-        call_timeout: Duration::from_secs(5),
-        ..EtcdOptions::new("DataStore `default`".to_owned(), vec![endpoint], tls)
-    })
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_a_schema_are_counted_and_compared() -> Result<()> {
@@ -47,7 +28,7 @@ async fn keys_of_a_schema_are_counted_and_compared() -> Result<()> {
     client.enable_auth().await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let schemas = ["one_cp", "two_cp"].map(ToOwned::to_owned);
-    let found = schema_keys(&options(&etcd, "root")?, &clock, &schemas).await?;
+    let found = schema_keys(&etcd.options("root")?, &clock, &schemas).await?;
     assert_eq!(found["one_cp"].keys, 30);
     assert_eq!(
         found["one_cp"].first.as_deref(),
@@ -66,9 +47,9 @@ async fn keys_of_a_schema_are_counted_and_compared() -> Result<()> {
     assert!(differences[0].is_gone());
 
     // A tenant may count only its own keys.
-    let own = schema_keys(&options(&etcd, "one_cp")?, &clock, &schemas[..1]).await?;
+    let own = schema_keys(&etcd.options("one_cp")?, &clock, &schemas[..1]).await?;
     assert_eq!(own["one_cp"].keys, 30);
-    let error = schema_keys(&options(&etcd, "one_cp")?, &clock, &schemas)
+    let error = schema_keys(&etcd.options("one_cp")?, &clock, &schemas)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("needs a role"), "{error}");

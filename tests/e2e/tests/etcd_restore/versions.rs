@@ -10,13 +10,13 @@ use cluster_restore::plan::Danger;
 use e2e::etcd::{Etcd, EtcdClient};
 use e2e::etcdutl::{self, RestoreOptions};
 use e2e::ours::Programs;
-use e2e::run::Command;
+use e2e::run::{Command, tells};
 use e2e::talos::TalosVersion;
 use e2e::tools::{self, EtcdLine};
 use e2e::{Folder, wait};
 
-use super::bed::{Bed, TARGET};
 use super::datastore::backed_up;
+use super::site::{EtcdSite, TARGET};
 
 /// Returns a Talos version that has this etcd.
 fn talos(line: EtcdLine) -> TalosVersion {
@@ -27,13 +27,13 @@ fn talos(line: EtcdLine) -> TalosVersion {
     }
 }
 
-async fn bed(line: EtcdLine) -> Result<Bed> {
+async fn site(line: EtcdLine) -> Result<EtcdSite> {
     let change = |specs: &mut Vec<e2e::talos::NodeSpec>| {
         for spec in specs {
             spec.version = talos(line);
         }
     };
-    Bed::of(line, change).await
+    EtcdSite::of(line, change).await
 }
 
 /// Waits until etcd has written the version of its storage, as it does in its first seconds, if it has one.
@@ -48,38 +48,33 @@ async fn settled(client: &EtcdClient, line: EtcdLine) -> Result<()> {
 }
 
 /// Returns the facts of `show` on the etcd in the newest restore point.
-async fn shown(bed: &Bed) -> Result<serde_json::Value> {
-    let show = bed.programs.restore_cli();
-    let show = bed.ours(show.args(["show", "latest", "--output", "json"]));
-    let shown = show.output().await?.ended_with(0)?.json()?;
-    Ok(shown["components"][0]["etcd"].clone())
+async fn shown(site: &EtcdSite) -> Result<serde_json::Value> {
+    Ok(site.shown().await?["components"][0]["etcd"].clone())
 }
 
-async fn verified(bed: &Bed) -> Result<()> {
-    let verify = bed.programs.restore_cli();
-    let verify = bed.ours(verify.args(["verify", "latest"]));
-    verify.output().await?.ended_with(0)?;
-    Ok(())
+async fn verified(site: &EtcdSite) -> Result<()> {
+    let verify = site.restore_cli("verify").arg("latest");
+    verify.ended_with(0).await.map(drop)
 }
 
 /// Goes from a member of this etcd into the store and back onto it.
 async fn through(line: EtcdLine) -> Result<()> {
-    let bed = bed(line).await?;
-    let client = bed.process.0.lock().await.client().await?;
+    let site = site(line).await?;
+    let client = site.etcd.client().await?;
     settled(&client, line).await?;
-    bed.take().await?;
-    let own = bed.folder.join("own.db");
+    site.taken().await?;
+    let own = site.folder.join("own.db");
     client.snapshot(&own).await?;
 
-    let facts = shown(&bed).await?;
+    let facts = shown(&site).await?;
     assert_eq!(facts["storageVersion"].as_str(), line.storage, "{facts:#}");
     let version = facts["etcdVersion"].as_str().context("no version")?;
     assert!(
         version.starts_with(&format!("{}.", line.version)),
         "{version}"
     );
-    verified(&bed).await?;
-    let file = bed.fetched().await?;
+    verified(&site).await?;
+    let file = site.fetched("etcd").await?;
     // Its own tool reports the same for the restored file as for a snapshot that its own client took.
     let ours = etcdutl::status_by(line.etcdutl, &file).await?;
     let own = etcdutl::status_by(line.etcdutl, &own).await?;
@@ -92,26 +87,25 @@ async fn through(line: EtcdLine) -> Result<()> {
     let before = client.get("/registry/leases/7").await?;
     assert_eq!(before.as_deref(), Some(&b"1"[..]));
     client.put("/registry/leases/7", "after").await?;
-    bed.lose().await?;
-    let restored = bed.restore_etcd().output().await?.ended_with(0)?.json()?;
+    site.lose().await?;
+    let restored = site.restore_etcd().json().await?;
     assert_eq!(restored["revision"], ours.revision, "{restored:#}");
-    let client = bed.process.0.lock().await.client().await?;
+    let client = site.etcd.client().await?;
     assert_eq!(client.get("/registry/leases/7").await?, before);
-    let (_, point) = bed.point().await?;
+    let point = site.point().await?;
     let captured = SnapshotFacts::of(&point).context("no etcd")?;
 
     // A file of it is imported, with the same facts.
-    let import = bed.programs.backupd().args(["import"]).arg(&file);
-    bed.ours(import).output().await?.ended_with(0)?;
-    verified(&bed).await?;
-    let imported = shown(&bed).await?;
+    site.backupd("import").arg(&file).ended_with(0).await?;
+    verified(&site).await?;
+    let imported = shown(&site).await?;
     assert_eq!(imported["storageVersion"], facts["storageVersion"]);
     assert_eq!(imported["revision"], facts["revision"]);
-    let (_, point) = bed.point().await?;
+    let point = site.point().await?;
     let imported = SnapshotFacts::of(&point).context("no etcd")?;
     assert!(captured.content.is_some());
     assert_eq!(imported.content, captured.content);
-    assert_eq!(bed.talos.violations(), Vec::<String>::new());
+    assert_eq!(site.talos.violations(), Vec::<String>::new());
     Ok(())
 }
 
@@ -132,13 +126,13 @@ async fn etcd_3_7_goes_through() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_of_a_newer_etcd_is_refused_by_plan_and_restore() -> Result<()> {
-    let newer = bed(EtcdLine::V3_7).await?;
-    let client = newer.process.0.lock().await.client().await?;
+    let newer = site(EtcdLine::V3_7).await?;
+    let client = newer.etcd.client().await?;
     settled(&client, EtcdLine::V3_7).await?;
-    newer.take().await?;
-    let older = bed(EtcdLine::LAB).await?;
+    newer.taken().await?;
+    let older = site(EtcdLine::LAB).await?;
     older.lose().await?;
-    let (_, point) = newer.point().await?;
+    let point = newer.point().await?;
     let wanted = EtcdRequest {
         target: Some(TARGET.to_owned()),
         snapshot: SnapshotFacts::of(&point).context("no etcd")?,
@@ -160,12 +154,12 @@ async fn a_snapshot_of_a_newer_etcd_is_refused_by_plan_and_restore() -> Result<(
     let config = older.talosconfig("os:admin")?;
     let restore = newer.restore_etcd().arg("--talosconfig").arg(&config);
     let restore = restore.args(["--allow", "other-lineage"]);
-    let refused = restore.output().await?.ended_with(6)?;
-    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    let refused = restore.ended_with(6).await?;
+    tells(&refused, &[words]);
     assert_eq!(older.calls("EtcdRecover"), 0);
 
     // The real etcd of that version does not start on it.
-    let file = newer.fetched().await?;
+    let file = newer.fetched("etcd").await?;
     let folder = Folder::new()?;
     let mut etcd = Etcd::start(&folder, "older").await?;
     etcd.stop().await?;
@@ -191,18 +185,18 @@ async fn a_datastore_is_restored_by_its_own_etcdutl_and_by_no_older_one() -> Res
         let programs = Programs::find()?;
         for older in EtcdLine::ALL.iter().take(at) {
             let refused = restore(&programs, &folder, &etcd, *older).await?;
-            let refused = refused.output().await?.ended_with(6)?;
+            let refused = refused.ended_with(6).await?;
             for words in [
                 format!("the snapshot is of etcd {}", line.version),
                 format!("that of etcd {}", older.version),
                 format!("etcdutl of etcd {} or newer", line.version),
             ] {
-                assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+                tells(&refused, &[&words]);
             }
             assert!(!etcd.data_dir().exists(), "something was written");
         }
         let restored = restore(&programs, &folder, &etcd, *line).await?;
-        let restored = restored.output().await?.ended_with(0)?.json()?;
+        let restored = restored.json().await?;
         assert_eq!(restored["revision"], revision);
         assert_eq!(restored["etcdAtLeast"], line.version);
         etcd.restart().await?;

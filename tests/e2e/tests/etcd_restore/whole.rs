@@ -2,23 +2,23 @@
 
 use anyhow::{Context as _, Result};
 use cluster_restore::etcd::{EtcdPhase, restart_kubelets, restarts, watch_others};
-use e2e::talos::ServiceState;
 
-use super::bed::{Bed, Kept, NAME, OTHER, TARGET, WORKER, pace};
+use super::log::Kept;
+use super::site::{EtcdSite, NAME, OTHER, TARGET, WORKER, pace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_brings_a_lost_etcd_back_at_its_revision() -> Result<()> {
-    let bed = Bed::new().await?;
-    let (_, point) = bed.point().await?;
+    let site = EtcdSite::new().await?;
+    let point = site.point().await?;
     let facts = point.manifest.components[0]
         .etcd
         .clone()
         .context("no etcd")?;
-    let client = bed.process.0.lock().await.client().await?;
+    let client = site.etcd.client().await?;
     client.put("/after/the/backup", "is lost").await?;
-    bed.lose().await?;
+    site.lose().await?;
 
-    let restored = bed
+    let restored = site
         .restore_etcd()
         .arg("--restart-kubelets")
         .output()
@@ -26,7 +26,7 @@ async fn the_program_brings_a_lost_etcd_back_at_its_revision() -> Result<()> {
     println!("{}\n{}", restored.stderr, restored.stdout);
     let told = restored.stderr.clone();
     let restored = restored.ended_with(0)?.json()?;
-    assert_eq!(restored["restorePoint"], bed.id);
+    assert_eq!(restored["restorePoint"], site.id);
     assert_eq!(restored["cluster"], NAME);
     assert_eq!(restored["node"], TARGET);
     assert_eq!(restored["revision"], facts.revision);
@@ -42,13 +42,13 @@ async fn the_program_brings_a_lost_etcd_back_at_its_revision() -> Result<()> {
     ] {
         assert!(told.contains(phase), "{phase} is not in:\n{told}");
     }
-    assert_eq!(bed.node()?.restarted(), ["kubelet"]);
-    assert_eq!(bed.talos.violations(), Vec::<String>::new());
+    assert_eq!(site.node()?.restarted(), ["kubelet"]);
+    assert_eq!(site.talos.violations(), Vec::<String>::new());
 
-    let client = bed.process.0.lock().await.client().await?;
+    let client = site.etcd.client().await?;
     assert_eq!(client.get("/after/the/backup").await?, None);
     // Every call that changes something went to that node by name.
-    for seen in bed.talos.seen() {
+    for seen in site.talos.seen() {
         if ["EtcdRecover", "Bootstrap", "ServiceRestart"].contains(&seen.method) {
             assert_eq!(seen.node.as_deref(), Some(TARGET));
         }
@@ -58,10 +58,10 @@ async fn the_program_brings_a_lost_etcd_back_at_its_revision() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_hears_every_phase_and_the_rest_is_driven_or_told() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.lose().await?;
+    let site = EtcdSite::new().await?;
+    site.lose().await?;
     let log = Kept::default();
-    let restored = bed.restore(&log).await??;
+    let restored = site.restore(&log).await??;
     assert!(!restored.already);
     let phases = log.phases();
     let index = |wanted: &EtcdPhase| phases.iter().position(|phase| phase == wanted);
@@ -79,19 +79,13 @@ async fn the_log_hears_every_phase_and_the_rest_is_driven_or_told() -> Result<()
     assert!(order.is_sorted(), "{phases:?}");
 
     // The other node joins; a third that never does is reported with what to do.
-    let nodes = bed.nodes("os:admin", &[TARGET, OTHER, WORKER]).await?;
-    let plan = bed.plan(&nodes).await?;
+    let nodes = site.nodes("os:admin", &[TARGET, OTHER, WORKER]).await?;
+    let plan = site.plan(&nodes).await?;
     let waits = watch_others(&nodes, &plan, pace()).await;
     assert_eq!(waits.len(), 1);
     assert!(!waits[0].joined);
     assert!(waits[0].remedy.as_deref().unwrap().contains(OTHER));
-    let running = bed.process.0.lock().await;
-    let real = std::sync::Arc::new(e2e::talos::real_etcd::RealEtcd::of(&running)?);
-    drop(running);
-    let state = ServiceState::Running;
-    bed.talos
-        .node(OTHER)?
-        .etcd_turns(state, "Health check successful", Some(real));
+    site.runs_at(site.talos.node(OTHER)?)?;
     assert!(watch_others(&nodes, &plan, pace()).await[0].joined);
 
     let mut list = restarts(&plan);
@@ -101,14 +95,14 @@ async fn the_log_hears_every_phase_and_the_rest_is_driven_or_told() -> Result<()
         .filter(|restart| restart.done == Some(true))
         .count();
     assert_eq!(done, 3);
-    assert_eq!(bed.talos.node(WORKER)?.restarted(), ["kubelet"]);
+    assert_eq!(site.talos.node(WORKER)?.restarted(), ["kubelet"]);
     assert!(
         list.iter()
             .any(|r| r.done.is_none() && r.command.contains("rollout restart"))
     );
 
     // An operator may restart services and a reader may not: that is reported and nothing is done.
-    let reader = bed.nodes("os:reader", &[TARGET]).await?;
+    let reader = site.nodes("os:reader", &[TARGET]).await?;
     let mut refused = restarts(&plan);
     restart_kubelets(&reader, &mut refused).await;
     let refused: Vec<_> = refused

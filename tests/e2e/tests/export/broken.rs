@@ -7,14 +7,14 @@ use backup_core::id::ComponentName;
 use e2e::port::Port;
 use serde_json::json;
 
-use super::bed::{Bed, EXPORT};
 use super::kube::Definition;
+use super::site::{EXPORT, ExportSite};
 use super::standin::{self, Mood};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_that_are_not_served_any_more_are_told() -> Result<()> {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     let whole = Definition::new("wholes", "versions.example.com");
     let old = Definition::new("olds", "versions.example.com");
     let moved = Definition::new("moveds", "versions.example.com");
@@ -34,8 +34,8 @@ async fn versions_that_are_not_served_any_more_are_told() -> Result<()> {
     kube.replace(&format!("{}/status", moved.path()), &status)
         .await?;
 
-    let exported = bed
-        .taken(&bed.snapshot(&["--component", EXPORT]), 7)
+    let exported = site
+        .taken(&site.snapshot(&["--component", EXPORT]), 7)
         .await?;
     let finding = exported.finding(&old.name(), Severity::Error)?;
     assert!(finding.cause.contains("serves no version"), "{finding:?}");
@@ -50,21 +50,21 @@ async fn versions_that_are_not_served_any_more_are_told() -> Result<()> {
     assert_eq!(left_out.unwrap().reason, "its definition serves no version");
     assert_eq!(exported.objects(&whole.name())?, 1);
     assert_eq!(exported.objects(&moved.name())?, 1);
-    let definitions = bed.paths("crds").await?;
+    let definitions = site.paths("crds").await?;
     assert_eq!(definitions.len(), 3, "{definitions:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_extension_api_that_is_broken_costs_its_kinds() -> Result<()> {
-    let bed = Bed::own().await?;
-    let (kube, standin) = (bed.kube(), &bed.ground.standin);
+    let site = ExportSite::own().await?;
+    let (kube, standin) = (site.kube(), &site.cluster.standin);
     let whole = Definition::new("wholes", "extended.example.com");
     kube.define(&whole.object()).await?;
     kube.create(&whole.objects(None), &whole.example("one", &json!({})))
         .await?;
-    let kubeconfig = bed.ground.kubeconfig.display();
-    bed.configure_with(&format!("  kubeconfig: {kubeconfig}\n  timeout: 4s\n"))?;
+    let kubeconfig = site.cluster.kubeconfig.display();
+    site.configure_with(&format!("  kubeconfig: {kubeconfig}\n  timeout: 4s\n"))?;
     let groups = [
         "a.example.com",
         "b.example.com",
@@ -75,8 +75,8 @@ async fn an_extension_api_that_is_broken_costs_its_kinds() -> Result<()> {
         standin.register(kube, group).await?;
     }
     // Its objects are not in etcd, so they are left out unless the kind is named.
-    let exported = bed
-        .taken(&bed.snapshot(&["--component", EXPORT]), 0)
+    let exported = site
+        .taken(&site.snapshot(&["--component", EXPORT]), 0)
         .await?;
     exported.nothing_else(&[]);
     let facts = exported.manifest.kubernetes.as_ref().unwrap();
@@ -91,18 +91,18 @@ async fn an_extension_api_that_is_broken_costs_its_kinds() -> Result<()> {
 
     // Metrics of a moment are not a gap.
     standin.mood("/apis/metrics.k8s.io", Mood::Fails(503));
-    let exported = bed
-        .taken(&bed.snapshot(&["--component", EXPORT]), 0)
+    let exported = site
+        .taken(&site.snapshot(&["--component", EXPORT]), 0)
         .await?;
     exported.nothing_else(&[]);
 
     // Objects that are not objects.
     standin.mood("/apis/a.example.com/v1/aaas", Mood::Mangles);
     let kinds = ["aaas.a.example.com", &*whole.name()];
-    let exported = bed.taken(&bed.export_of(&kinds), 7).await?;
+    let exported = site.taken(&site.export_of(&kinds), 7).await?;
     let finding = exported.finding("aaas.a.example.com", Severity::Error)?;
     assert!(finding.cause.starts_with("3 of its objects"), "{finding:?}");
-    let paths = bed.paths("resources").await?;
+    let paths = site.paths("resources").await?;
     let here = format!("resources/{}/cluster/one.json", whole.name());
     assert_eq!(
         paths,
@@ -115,7 +115,7 @@ async fn an_extension_api_that_is_broken_costs_its_kinds() -> Result<()> {
     standin.mood("/apis/c.example.com/v1/aaas", Mood::Hangs);
     let named = groups.map(|group| format!("aaas.{group}"));
     let kinds = [&*named[0], &*named[1], &*named[2], &*whole.name()];
-    let exported = bed.taken(&bed.export_of(&kinds), 7).await?;
+    let exported = site.taken(&site.export_of(&kinds), 7).await?;
     for (kind, word) in [
         (&named[0], "500"),
         (&named[1], "404"),
@@ -135,8 +135,8 @@ async fn an_extension_api_that_is_broken_costs_its_kinds() -> Result<()> {
     standin.mood("/apis/c.example.com", Mood::Hangs);
     let nobody = Port::reserve()?;
     standin::register(kube, "d.example.com", nobody.number()).await?;
-    let exported = bed
-        .taken(&bed.snapshot(&["--component", EXPORT]), 7)
+    let exported = site
+        .taken(&site.snapshot(&["--component", EXPORT]), 7)
         .await?;
     let groups = ["a", "b", "c", "d"].map(|letter| format!("*.{letter}.example.com"));
     let groups = groups.each_ref().map(String::as_str);

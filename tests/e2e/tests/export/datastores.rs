@@ -12,7 +12,7 @@ use e2e::pki::{Authority, Identity};
 use e2e::port::Port;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
+use super::site::ExportSite;
 
 const KIND: &str = "datastores.steward.butlerlabs.dev";
 const LIST: &str = "/apis/steward.butlerlabs.dev/v1alpha1/datastores";
@@ -41,8 +41,8 @@ fn datastore(name: &str, endpoint: &str, leaf: impl Fn(&str) -> Value) -> Value 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_datastore_without_its_secret_or_its_etcd_costs_itself() -> Result<()> {
-    let bed = Bed::own().await?;
-    butler::define(&*bed.ground.server.lock().await, KIND).await?;
+    let site = ExportSite::own().await?;
+    butler::define(&*site.cluster.server.lock().await, KIND).await?;
     let nobody = Port::reserve()?;
     let closed = format!("127.0.0.1:{nobody}");
     let gone = datastore("keyless", &closed, |key| {
@@ -64,11 +64,11 @@ async fn a_datastore_without_its_secret_or_its_etcd_costs_itself() -> Result<()>
         json!({ "content": STANDARD.encode(text) })
     });
     for store in [&gone, &silent] {
-        bed.kube().create(LIST, store).await?;
+        site.kube().create(LIST, store).await?;
     }
 
-    let snapshot = bed.snapshot(&["--component", "crds,datastores"]);
-    let exported = bed.taken(&snapshot, 7).await?;
+    let snapshot = site.snapshot(&["--component", "crds,datastores"]);
+    let exported = site.taken(&snapshot, 7).await?;
     let name = |name: &str| ComponentName::datastore(name).unwrap();
     let missing = &exported.manifest.missing;
     assert!(missing.contains(&name("keyless")), "{missing:?}");
@@ -91,9 +91,9 @@ async fn a_datastore_without_its_secret_or_its_etcd_costs_itself() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_datastore_is_entered_by_user_and_password_and_a_wrong_one_is_told() -> Result<()> {
-    let bed = Bed::own().await?;
-    butler::define(&*bed.ground.server.lock().await, KIND).await?;
-    let etcd = Etcd::start(&bed.ground.folder, "datastore").await?;
+    let site = ExportSite::own().await?;
+    butler::define(&*site.cluster.server.lock().await, KIND).await?;
+    let etcd = Etcd::start(&site.cluster.folder, "datastore").await?;
     let client = etcd.client().await?;
     client.put("/someone/key", "value").await?;
     client
@@ -128,7 +128,7 @@ async fn a_datastore_is_entered_by_user_and_password_and_a_wrong_one_is_told() -
             "metadata": { "name": format!("login-{name}") },
             "stringData": { "user": "keeper", "password": password },
         });
-        bed.kube()
+        site.kube()
             .create("/api/v1/namespaces/kube-system/secrets", &secret)
             .await?;
         let mut store = datastore(name, &endpoint, leaf);
@@ -136,10 +136,10 @@ async fn a_datastore_is_entered_by_user_and_password_and_a_wrong_one_is_told() -
             "username": from(&format!("login-{name}"), "user"),
             "password": from(&format!("login-{name}"), "password"),
         });
-        bed.kube().create(LIST, &store).await?;
+        site.kube().create(LIST, &store).await?;
     }
-    let snapshot = bed.snapshot(&["--component", "datastores"]);
-    let exported = bed.taken(&snapshot, 7).await?;
+    let snapshot = site.snapshot(&["--component", "datastores"]);
+    let exported = site.taken(&snapshot, 7).await?;
     let name = |name: &str| ComponentName::datastore(name).unwrap();
     assert_eq!(exported.manifest.missing, [name("wrong")]);
     let finding = exported.finding("datastore/wrong", Severity::Error)?;
@@ -155,7 +155,7 @@ async fn a_datastore_is_entered_by_user_and_password_and_a_wrong_one_is_told() -
         .context("no facts")?;
     assert!(facts.auth_enabled);
     assert_eq!(facts.users, ["keeper", "root"]);
-    let file = bed.fetched("datastore/right").await?;
+    let file = site.fetched("datastore/right").await?;
     assert_eq!(
         u64::try_from(etcdutl::status(&file).await?.revision)?,
         facts.revision

@@ -6,10 +6,11 @@ use backup_core::format::export::KindFacts;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use e2e::port::Port;
+use e2e::run::tells;
 use serde_json::{Value, json};
 
-use super::bed::{Bed, EXPORT, Exported};
 use super::kube::Definition;
+use super::site::{EXPORT, ExportSite, Exported};
 
 /// Secret that was encrypted with a key that the API server no longer has.
 const LOST: &str = "/registry/secrets/default/lost-key";
@@ -26,8 +27,8 @@ fn id(exported: &Exported) -> Result<String> {
 }
 
 /// Makes Secrets of all sorts, before and after the lost one.
-async fn furnish(bed: &Bed) -> Result<()> {
-    let kube = bed.kube();
+async fn furnish(site: &ExportSite) -> Result<()> {
+    let kube = site.kube();
     for namespace in ["butler-system", "aaa"] {
         kube.namespace(namespace).await?;
     }
@@ -57,17 +58,17 @@ fn counts(exported: &Exported) -> Result<Vec<u64>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_cannot_be_decrypted_is_lost_alone_and_named() -> Result<()> {
-    let bed = Bed::own().await?;
-    furnish(&bed).await?;
-    let export = bed.snapshot(&["--component", EXPORT]);
-    let whole = bed.taken(&export, 0).await?;
+    let site = ExportSite::own().await?;
+    furnish(&site).await?;
+    let export = site.snapshot(&["--component", EXPORT]);
+    let whole = site.taken(&export, 0).await?;
     assert_eq!(whole.manifest.gaps(), []);
     let before = counts(&whole)?;
     assert!(before.iter().all(|count| *count > 0), "{before:?}");
 
-    let etcd = bed.ground.etcd.client().await?;
+    let etcd = site.cluster.etcd.client().await?;
     etcd.put(LOST, OF_LAST_YEAR).await?;
-    let partial = bed.taken(&export, 7).await?;
+    let partial = site.taken(&export, 7).await?;
     assert_eq!(counts(&partial)?, before, "all others are there");
     for name in COMPONENTS {
         let name: ComponentName = name.parse()?;
@@ -83,17 +84,17 @@ async fn a_secret_that_cannot_be_decrypted_is_lost_alone_and_named() -> Result<(
         "{told}"
     );
 
-    looks(&bed, &id(&whole)?, &id(&partial)?).await
+    looks(&site, &id(&whole)?, &id(&partial)?).await
 }
 
 /// Checks the output of all commands on the two restore points.
-async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
+async fn looks(site: &ExportSite, whole: &str, partial: &str) -> Result<()> {
     let json = ["--output", "json"];
     let fetch = async |point: &str, name: &str| {
         let place = ["--force", "--to", "f.tar"];
-        let what = ["fetch", point, "--component", name];
+        let what = [point, "--component", name];
         let args = [&what[..], &place, &json].concat();
-        bed.restore_cli(&args).output().await
+        site.restore_cli("fetch").args(&args).output().await
     };
     for name in COMPONENTS {
         let fetched = fetch("latest", name).await?;
@@ -112,14 +113,12 @@ async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
         let fetched = fetch(partial, name).await?;
         let fetched = fetched.ended_with(7)?;
         assert_eq!(fetched.json()?["lacks"][0]["wholeIn"], whole);
-        assert!(
-            fetched.stderr.contains("default/lost-key"),
-            "{}",
-            fetched.stderr
-        );
+        tells(&fetched, &["default/lost-key"]);
     }
-    let verify = bed.restore_cli(&["verify", partial, "--output", "json"]);
-    let verified = verify.output().await?.ended_with(7)?.json()?;
+    let verify = site
+        .restore_cli("verify")
+        .args([partial, "--output", "json"]);
+    let verified = verify.ended_with(7).await?.json()?;
     assert_eq!(verified["sound"], false);
     assert_eq!(verified["partial"], true);
     let says = |findings: &Value, words: &[&str]| {
@@ -129,24 +128,24 @@ async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
         }
     };
     says(&verified["findings"], &["default/lost-key", whole]);
-    let sound = bed.restore_cli(&["verify", whole, "--output", "json"]);
-    assert_eq!(sound.output().await?.ended_with(0)?.json()?["sound"], true);
+    let sound = site.restore_cli("verify").args([whole, "--output", "json"]);
+    assert_eq!(sound.json().await?["sound"], true);
 
-    let show = bed.restore_cli(&["show", partial, "--output", "json"]);
-    let shown = show.output().await?.ended_with(0)?.json()?;
+    let show = site.restore_cli("show").args([partial, "--output", "json"]);
+    let shown = show.json().await?;
     says(
         &shown["lacks"],
         &["secrets default/lost-key in `secrets`", whole],
     );
 
-    let audit = bed.restore_cli(&["audit", "--output", "json"]);
-    let audited = audit.output().await?.ended_with(3)?.json()?;
+    let audit = site.restore_cli("audit").args(["--output", "json"]);
+    let audited = audit.ended_with(3).await?.json()?;
     says(
         &audited["findings"],
         &["`kubeconfigs` is not whole", "default/lost-key", whole],
     );
 
-    let list = bed.restore_cli(&["list"]).output().await?.ended_with(0)?;
+    let list = site.restore_cli("list").ended_with(0).await?;
     let line = list.stdout.lines().find(|l| l.contains(partial));
     let line = line.context("not listed")?;
     assert!(
@@ -158,8 +157,8 @@ async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> Result<()> {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     let toy = Definition::new("toys", "torn.example.com").namespaced();
     let wide = Definition::new("wides", "torn.example.com");
     for namespace in ["aaa", "bbb"] {
@@ -178,7 +177,7 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
         kube.create(&wide.objects(None), &wide.example(name, &json!({})))
             .await?;
     }
-    let etcd = bed.ground.etcd.client().await?;
+    let etcd = site.cluster.etcd.client().await?;
     // Cut in half, not an object at all, and the very first and last ones.
     for (name, value) in [("aaa/car-2", "{\"apiVersion\":\"torn"), ("bbb/z", "{}")] {
         let key = format!("/registry/torn.example.com/toys/{name}");
@@ -191,8 +190,8 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
     etcd.put("/registry/torn.example.com/wides/car-2", "torn")
         .await?;
 
-    let exported = bed
-        .taken(&bed.export_of(&[&toy.name(), &wide.name()]), 7)
+    let exported = site
+        .taken(&site.export_of(&[&toy.name(), &wide.name()]), 7)
         .await?;
     let resources = ComponentName::resources();
     let kind = exported.kind(&resources, &toy.name())?;
@@ -209,16 +208,11 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
     );
     exported.nothing_else(&[&toy.name(), &wide.name()]);
     assert!(!exported.manifest.is_whole(&resources));
-    let paths = bed.restore_cli(&[
-        "fetch",
-        "latest",
-        "--component",
-        "resources",
-        "--to",
-        "r.tar",
-    ]);
+    let paths =
+        site.restore_cli("fetch")
+            .args(["latest", "--component", "resources", "--to", "r.tar"]);
     // No restore point is whole, so the newest with a part is used, with a warning.
-    let fetched = paths.output().await?.ended_with(7)?;
+    let fetched = paths.ended_with(7).await?;
     assert!(
         fetched
             .stderr
@@ -238,8 +232,8 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
     assert!(whole.starts_with(b"k8s\0"), "another form");
     let half = whole.get(..whole.len() / 2).context("no half")?;
     etcd.put(key, half.to_vec()).await?;
-    etcd.snapshot(&bed.folder.join("torn.db")).await?;
-    let imported = bed.taken(&bed.import("torn.db"), 7).await?;
+    etcd.snapshot(&site.folder.join("torn.db")).await?;
+    let imported = site.taken(&site.import("torn.db"), 7).await?;
     let torn = [
         "etcd serviceaccounts aaa/cut",
         "etcd toys.torn.example.com aaa/car-2",
@@ -261,12 +255,12 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<()> {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     let nobody = Port::reserve()?;
     let url = format!("https://127.0.0.1:{nobody}/convert");
     let kind = Definition::new("mmms", "mixed.example.com").namespaced();
-    let kind = kind.converted(&url, &bed.ground.standin.ca_bundle());
+    let kind = kind.converted(&url, &site.cluster.standin.ca_bundle());
     kube.namespace("aaa").await?;
     kube.define(&kind.object()).await?;
     for name in ["one", "three", "two"] {
@@ -281,7 +275,7 @@ async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<(
     kube.replace(&format!("{}/status", kind.path()), &defined)
         .await?;
     // Two are stored in the other version, two more in one that no API server can read.
-    let etcd = bed.ground.etcd.client().await?;
+    let etcd = site.cluster.etcd.client().await?;
     let stored = [
         ("aaa/one", "v2"),
         ("default/three", "v2"),
@@ -295,7 +289,7 @@ async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<(
         object["apiVersion"] = json!(format!("mixed.example.com/{version}"));
         etcd.put(&key, serde_json::to_vec(&object)?).await?;
     }
-    let exported = bed.taken(&bed.export_of(&[&kind.name()]), 7).await?;
+    let exported = site.taken(&site.export_of(&[&kind.name()]), 7).await?;
     let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
     assert_eq!(lost(facts), ["aaa/two", "default/two"]);
     assert_eq!(facts.objects, 4);
@@ -304,7 +298,7 @@ async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<(
     let told = told.context("not told")?;
     assert!(told.cause.contains("2 of its objects"), "{told:?}");
     // Each in the version in which it is stored.
-    let paths = bed.paths("resources").await?;
+    let paths = site.paths("resources").await?;
     for name in ["one", "three", "two"] {
         for namespace in ["aaa", "default"] {
             let of = format!("{namespace}/{name}");
@@ -313,7 +307,7 @@ async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<(
             let version = version.map_or("v1", |(_, version)| *version);
             assert_eq!(paths.contains(&path), version != "v3", "{of}");
             if version != "v3" {
-                let object = bed.object("resources", &path).await?;
+                let object = site.object("resources", &path).await?;
                 assert_eq!(object["apiVersion"], format!("mixed.example.com/{version}"));
             }
         }

@@ -9,13 +9,13 @@ use backup_core::id::ComponentName;
 use e2e::wait;
 use serde_json::{Value, json};
 
-use super::bed::{Bed, EXPORT};
 use super::kube::{CRDS, Definition};
+use super::site::{EXPORT, ExportSite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_a_kind_that_was_defined_a_moment_ago_are_there() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let kind = Definition::new("news", "new.example.com");
     kube.create(CRDS, &kind.object()).await?;
     // The first moment in which an object can be made at all.
@@ -24,7 +24,7 @@ async fn objects_of_a_kind_that_was_defined_a_moment_ago_are_there() -> Result<(
             .await
     })
     .await?;
-    let exported = bed.taken(&bed.export_of(&[&kind.name()]), 0).await?;
+    let exported = site.taken(&site.export_of(&[&kind.name()]), 0).await?;
     exported.nothing_else(&[]);
     assert_eq!(exported.objects(&kind.name())?, 1);
     Ok(())
@@ -32,8 +32,8 @@ async fn objects_of_a_kind_that_was_defined_a_moment_ago_are_there() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_is_being_deleted_is_left_out_and_named() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let kind = Definition::new("leavings", "leaving.example.com").namespaced();
     kube.define(&kind.object()).await?;
     kube.namespace("leaving").await?;
@@ -44,7 +44,7 @@ async fn an_object_that_is_being_deleted_is_left_out_and_named() -> Result<()> {
         kube.create(&objects, &example).await?;
     }
     kube.delete(&format!("{objects}/leaves")).await?;
-    let exported = bed.taken(&bed.export_of(&[&kind.name()]), 0).await?;
+    let exported = site.taken(&site.export_of(&[&kind.name()]), 0).await?;
     exported.nothing_else(&[]);
     let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
     assert_eq!(facts.objects, 1);
@@ -54,7 +54,7 @@ async fn an_object_that_is_being_deleted_is_left_out_and_named() -> Result<()> {
     assert_eq!(skipped.reason, "it is being deleted");
     assert_eq!(skipped.objects, 1);
     assert_eq!(skipped.names, ["leaving/leaves"]);
-    let paths = bed.paths("resources").await?;
+    let paths = site.paths("resources").await?;
     let stays = format!("resources/{}/namespaces/leaving/stays.json", kind.name());
     assert_eq!(paths, [stays]);
     Ok(())
@@ -62,8 +62,8 @@ async fn an_object_that_is_being_deleted_is_left_out_and_named() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_objects_long_names_and_names_that_differ_in_case_come_back() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let label = |letter: &str, length: usize| letter.repeat(length);
     let group = format!(
         "{}.{}.{}.example",
@@ -93,10 +93,10 @@ async fn large_objects_long_names_and_names_that_differ_in_case_come_back() -> R
         .await?;
     }
     let kinds = [&*kind.name(), "clusterroles.rbac.authorization.k8s.io"];
-    let exported = bed.taken(&bed.export_of(&kinds), 0).await?;
+    let exported = site.taken(&site.export_of(&kinds), 0).await?;
     exported.nothing_else(&[]);
     assert_eq!(exported.objects(&kind.name())?, 2);
-    let paths = bed.paths("resources").await?;
+    let paths = site.paths("resources").await?;
     // No file system accepts such names in one part.
     let cut = |name: &str| format!("{}%/{}", &name[..240], &name[240..]);
     let folder = format!("resources/{}/namespaces/{namespace}", cut(&kind.name()));
@@ -116,7 +116,7 @@ async fn large_objects_long_names_and_names_that_differ_in_case_come_back() -> R
         ),
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
-        let same = bed.object("resources", &path).await? == kube.get(&object).await?;
+        let same = site.object("resources", &path).await? == kube.get(&object).await?;
         assert!(same, "{path} is not what the API gives");
     }
     Ok(())
@@ -124,8 +124,8 @@ async fn large_objects_long_names_and_names_that_differ_in_case_come_back() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn references_lead_to_secrets_or_are_told_and_tokens_are_never_taken() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let kind = Definition::new("providers", "refers.example.com").namespaced();
     kube.define(&kind.object()).await?;
     kube.namespace("refers").await?;
@@ -163,7 +163,7 @@ async fn references_lead_to_secrets_or_are_told_and_tokens_are_never_taken() -> 
 
     let namespaces = ["--include-namespaces", "refers,butler-refers"];
     let flags = [&["--component", EXPORT][..], &namespaces].concat();
-    let exported = bed.taken(&bed.snapshot(&flags), 0).await?;
+    let exported = site.taken(&site.snapshot(&flags), 0).await?;
     let told = format!("references of {}", kind.name());
     let finding = exported.finding(&told, Severity::Warning)?;
     assert!(
@@ -177,10 +177,10 @@ async fn references_lead_to_secrets_or_are_told_and_tokens_are_never_taken() -> 
     );
     exported.nothing_else(&[&told]);
     let met = "resources/secrets/namespaces/refers/met.json";
-    assert_eq!(bed.paths("secrets").await?, [met]);
-    assert_eq!(bed.object("secrets", met).await?["kind"], "Secret");
+    assert_eq!(site.paths("secrets").await?, [met]);
+    assert_eq!(site.object("secrets", met).await?["kind"], "Secret");
     for component in EXPORT.split(',') {
-        for path in bed.paths(component).await? {
+        for path in site.paths(component).await? {
             let never = [
                 "account-token",
                 "bootstrap-token",
@@ -204,8 +204,8 @@ fn reasons(skipped: &[backup_core::format::export::Skipped]) -> Value {
 /// Checks that the archive equals the output of `kubectl get -A -o json`, object by object.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_object_of_a_kind_is_as_the_api_gives_it() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let kind = Definition::new("wholes", "whole.example.com").namespaced();
     kube.define(&kind.object()).await?;
     for namespace in ["whole-a", "whole-b"] {
@@ -216,11 +216,11 @@ async fn every_object_of_a_kind_is_as_the_api_gives_it() -> Result<()> {
             kube.create(&objects, &kind.example(name, &spec)).await?;
         }
     }
-    bed.taken(&bed.export_of(&[&kind.name()]), 0).await?;
+    site.taken(&site.export_of(&[&kind.name()]), 0).await?;
     let list = kube.get(&kind.objects(None)).await?;
     let items = list["items"].as_array().context("no items")?;
     assert_eq!(items.len(), 4);
-    assert_eq!(bed.paths("resources").await?.len(), 4);
+    assert_eq!(site.paths("resources").await?.len(), 4);
     for item in items {
         let metadata = &item["metadata"];
         let text = |key: &str| metadata[key].as_str().unwrap_or_default();
@@ -229,7 +229,7 @@ async fn every_object_of_a_kind_is_as_the_api_gives_it() -> Result<()> {
             "resources/{}/namespaces/{namespace}/{name}.json",
             kind.name()
         );
-        let object = bed.object("resources", &path).await?;
+        let object = site.object("resources", &path).await?;
         ensure!(object == *item, "{path}: {object} is not {item}");
     }
     Ok(())

@@ -5,8 +5,8 @@ use backup_core::format::export::Skipped;
 use backup_core::id::ComponentName;
 use serde_json::{Value, json};
 
-use super::bed::{Bed, EXPORT};
 use super::kube::Definition;
+use super::site::{EXPORT, ExportSite};
 
 /// Returns how operators name a Secret: the purpose, and a `spec` that refers to the Secret of that name.
 fn shapes() -> Vec<(&'static str, Value)> {
@@ -117,8 +117,8 @@ fn shapes() -> Vec<(&'static str, Value)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_taken_by_every_shape_of_reference_and_the_rest_is_counted() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let kind = Definition::new("gadgets", "shapes.example.com").namespaced();
     kube.define(&kind.object()).await?;
     kube.namespace("shapes").await?;
@@ -135,14 +135,14 @@ async fn secrets_are_taken_by_every_shape_of_reference_and_the_rest_is_counted()
     }
     kube.config_map("shapes", "login").await?;
     let flags = ["--component", EXPORT, "--include-namespaces", "shapes"];
-    let exported = bed.taken(&bed.snapshot(&flags), 0).await?;
+    let exported = site.taken(&site.snapshot(&flags), 0).await?;
     exported.nothing_else(&[]);
     let mut expected: Vec<String> = shapes
         .iter()
         .map(|(name, _)| format!("resources/secrets/namespaces/shapes/{name}.json"))
         .collect();
     expected.sort();
-    assert_eq!(bed.paths("secrets").await?, expected);
+    assert_eq!(site.paths("secrets").await?, expected);
 
     let left = |resource: &str| -> Result<Skipped> {
         let skipped = &exported.kind(&ComponentName::secrets(), resource)?.skipped;
@@ -154,8 +154,12 @@ async fn secrets_are_taken_by_every_shape_of_reference_and_the_rest_is_counted()
         [("shapes".to_owned(), 3)].into()
     );
     assert_eq!(left("configmaps")?.objects, 1);
-    let show = bed.restore_cli(&["show", "latest"]).output().await?;
-    let shown = show.ended_with(0)?.stdout;
+    let shown = site
+        .restore_cli("show")
+        .arg("latest")
+        .ended_with(0)
+        .await?
+        .stdout;
     let told = "secrets left out, as nothing refers to them: 3 in shapes";
     assert!(shown.contains(told), "{shown}");
     Ok(())

@@ -7,9 +7,9 @@ use backup_core::format::export::Consistency;
 use backup_core::id::ComponentName;
 use serde_json::json;
 
-use super::bed::Bed;
 use super::kube::Definition;
 use super::rights;
+use super::site::ExportSite;
 use super::standin::Mood;
 
 /// Number of objects: more than a page.
@@ -17,8 +17,8 @@ const MANY: usize = 620;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_goes_on_when_its_revision_was_compacted() -> Result<()> {
-    let bed = Bed::own().await?;
-    let (kube, standin) = (bed.kube(), &bed.ground.standin);
+    let site = ExportSite::own().await?;
+    let (kube, standin) = (site.kube(), &site.cluster.standin);
     let many = Definition::new("bbbs", "many.example.com");
     kube.define(&many.object()).await?;
     for number in 0..MANY {
@@ -36,23 +36,23 @@ async fn a_list_goes_on_when_its_revision_was_compacted() -> Result<()> {
     // Held up at the first kind, with the first page of the second one fetched.
     let kinds = ["aaas.gate.example.com", &many.name(), &last.name()];
     let before = kube.lists(&many).await?;
-    let running = bed.export_of(&kinds).start()?;
+    let running = site.export_of(&kinds).start()?;
     standin.asked(gate).await?;
     kube.listed(&many, before).await?;
-    let etcd = bed.ground.etcd.client().await?;
+    let etcd = site.cluster.etcd.client().await?;
     {
-        let mut server = bed.ground.server.lock().await;
+        let mut server = site.cluster.server.lock().await;
         server.kill();
         let revision = etcd.put("/newer", "than the list").await?;
         etcd.compact(revision).await?;
         standin.mood(gate, Mood::Works);
         server.restart().await?;
     }
-    let exported = bed.read(running.ended().await?, 0)?;
+    let exported = site.read(running.ended().await?, 0)?;
     exported.nothing_else(&[]);
     let kind = exported.kind(&ComponentName::resources(), &many.name())?;
     assert_eq!(kind.consistency, Consistency::Continued, "{kind:?}");
-    let paths = bed.paths("resources").await?;
+    let paths = site.paths("resources").await?;
     let ours = paths.iter().filter(|path| path.contains("/bbbs.many"));
     let ours: Vec<_> = ours.collect();
     assert_eq!(ours.len(), MANY);
@@ -63,14 +63,14 @@ async fn a_list_goes_on_when_its_revision_was_compacted() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_restarts_costs_nothing() -> Result<()> {
-    let bed = Bed::own().await?;
-    let (kube, standin) = (bed.kube(), &bed.ground.standin);
+    let site = ExportSite::own().await?;
+    let (kube, standin) = (site.kube(), &site.cluster.standin);
     // The project's rights, which the server has to load again when it starts.
     let mut role = rights::role()?;
     let more = json!({ "apiGroups": ["gate.example.com"], "resources": ["*"], "verbs": ["list"] });
     let rules = role["rules"].as_array_mut();
     rules.into_iter().for_each(|rules| rules.push(more.clone()));
-    let kubeconfig = rights::user(&bed, "daemon", &role).await?;
+    let kubeconfig = rights::user(&site, "daemon", &role).await?;
     let teams = Definition::new("teams", "butler.butlerlabs.dev");
     kube.define(&teams.object()).await?;
     kube.create(&teams.objects(None), &teams.example("one", &json!({})))
@@ -86,19 +86,19 @@ async fn an_api_server_that_restarts_costs_nothing() -> Result<()> {
         "secrets",
         &teams.name(),
     ];
-    let running = bed
+    let running = site
         .export_of(&kinds)
         .arg("--kubeconfig")
         .arg(&kubeconfig)
         .start()?;
     standin.asked(gate).await?;
     {
-        let mut server = bed.ground.server.lock().await;
+        let mut server = site.cluster.server.lock().await;
         server.kill();
         standin.mood(gate, Mood::Works);
         server.restart().await?;
     }
-    let exported = bed.read(running.ended().await?, 0)?;
+    let exported = site.read(running.ended().await?, 0)?;
     exported.nothing_else(&[]);
     assert_eq!(exported.objects(&teams.name())?, 1);
     assert_eq!(exported.objects("aaas.gate.example.com")?, 1);

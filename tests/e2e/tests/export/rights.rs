@@ -7,8 +7,8 @@ use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use serde_json::{Value, json};
 
-use super::bed::{Bed, EXPORT};
 use super::kube::Definition;
+use super::site::{EXPORT, ExportSite};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -22,8 +22,8 @@ pub(crate) fn role() -> Result<Value> {
 }
 
 /// Gives `user` the role, and a kubeconfig for a certificate of the user's own.
-pub(crate) async fn user(bed: &Bed, user: &str, role: &Value) -> Result<PathBuf> {
-    let kube = bed.kube();
+pub(crate) async fn user(site: &ExportSite, user: &str, role: &Value) -> Result<PathBuf> {
+    let kube = site.kube();
     kube.create(&format!("{RBAC}/clusterroles"), role).await?;
     let binding = json!({
         "metadata": { "name": user },
@@ -36,7 +36,7 @@ pub(crate) async fn user(bed: &Bed, user: &str, role: &Value) -> Result<PathBuf>
     });
     kube.create(&format!("{RBAC}/clusterrolebindings"), &binding)
         .await?;
-    bed.ground.server.lock().await.kubeconfig_for(user, None)
+    site.cluster.server.lock().await.kubeconfig_for(user, None)
 }
 
 /// Removes a resource or a group from all rules.
@@ -58,8 +58,8 @@ fn without(role: &Value, part: &str, word: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_of_the_project_are_enough_and_less_is_told_by_resource_and_verb() -> Result<()>
 {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     let teams = Definition::new("teams", "butler.butlerlabs.dev").namespaced();
     let sealed = Definition::new("sealedsecrets", "bitnami.com").namespaced();
     kube.namespace("butler-tenants").await?;
@@ -75,13 +75,13 @@ async fn the_rights_of_the_project_are_enough_and_less_is_told_by_resource_and_v
     let role = role()?;
     let export = ["--component", EXPORT];
 
-    let kubeconfig = user(&bed, "exact", &role).await?;
-    let snapshot = bed.snapshot(&export).arg("--kubeconfig").arg(&kubeconfig);
-    let whole = bed.taken(&snapshot, 0).await?;
+    let kubeconfig = user(&site, "exact", &role).await?;
+    let snapshot = site.snapshot(&export).arg("--kubeconfig").arg(&kubeconfig);
+    let whole = site.taken(&snapshot, 0).await?;
     whole.nothing_else(&[]);
     assert_eq!(whole.objects(&teams.name())?, 1);
     assert_eq!(whole.objects(&sealed.name())?, 1);
-    let secrets = bed.paths("secrets").await?;
+    let secrets = site.paths("secrets").await?;
     let credentials = "resources/secrets/namespaces/butler-tenants/credentials.json";
     assert!(
         secrets.iter().any(|path| path == credentials),
@@ -89,10 +89,10 @@ async fn the_rights_of_the_project_are_enough_and_less_is_told_by_resource_and_v
     );
 
     let less = without(&role, "apiGroups", "bitnami.com");
-    let kubeconfig = user(&bed, "no-group", &less).await?;
-    let partial = bed
+    let kubeconfig = user(&site, "no-group", &less).await?;
+    let partial = site
         .taken(
-            &bed.snapshot(&export).arg("--kubeconfig").arg(&kubeconfig),
+            &site.snapshot(&export).arg("--kubeconfig").arg(&kubeconfig),
             7,
         )
         .await?;
@@ -104,14 +104,14 @@ async fn the_rights_of_the_project_are_enough_and_less_is_told_by_resource_and_v
     assert_eq!(partial.objects(&teams.name())?, 1);
     let failed = partial.kind(&ComponentName::resources(), &sealed.name())?;
     assert!(failed.failed.is_some());
-    let same = bed.paths("secrets").await?;
+    let same = site.paths("secrets").await?;
     assert_eq!(same, secrets);
 
     let less = without(&role, "resources", "secrets");
-    let kubeconfig = user(&bed, "no-secrets", &less).await?;
-    let partial = bed
+    let kubeconfig = user(&site, "no-secrets", &less).await?;
+    let partial = site
         .taken(
-            &bed.snapshot(&export).arg("--kubeconfig").arg(&kubeconfig),
+            &site.snapshot(&export).arg("--kubeconfig").arg(&kubeconfig),
             7,
         )
         .await?;

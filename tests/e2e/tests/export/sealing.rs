@@ -6,7 +6,7 @@ use e2e::butler;
 use e2e::sealed_secrets::{self, Scope, SealedSecrets};
 use serde_json::{Value, json};
 
-use super::bed::Bed;
+use super::site::ExportSite;
 
 const KIND: &str = "sealedsecrets.bitnami.com";
 const NAMESPACE: &str = "sealing";
@@ -19,13 +19,13 @@ fn name_of(key: &Value) -> Result<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sealed_by_a_key_that_is_gone_is_named() -> Result<()> {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     kube.namespace(NAMESPACE).await?;
     let (old, new, controller) = {
-        let server = bed.ground.server.lock().await;
+        let server = site.cluster.server.lock().await;
         butler::define(&server, KIND).await?;
-        let folder = &bed.ground.folder;
+        let folder = &site.cluster.folder;
         let mut controller =
             SealedSecrets::start(folder, "sealed-secrets", &server, NAMESPACE).await?;
         let old = sealed_secrets::active_keys(&server, NAMESPACE).await?;
@@ -42,7 +42,7 @@ async fn what_was_sealed_by_a_key_that_is_gone_is_named() -> Result<()> {
             "metadata": { "name": name, "namespace": NAMESPACE },
             "stringData": { "password": PASSWORD },
         });
-        let folder = bed.ground.folder.path();
+        let folder = site.cluster.folder.path();
         let sealed = sealed_secrets::seal(folder, key, &secret, Scope::Strict).await?;
         let list = format!("/apis/bitnami.com/v1alpha1/namespaces/{NAMESPACE}/sealedsecrets");
         kube.create(&list, &sealed).await?;
@@ -51,8 +51,8 @@ async fn what_was_sealed_by_a_key_that_is_gone_is_named() -> Result<()> {
     kube.delete(&of_key).await?;
     drop(controller);
 
-    let snapshot = bed.snapshot(&["--component", "sealed-secrets,resources"]);
-    let exported = bed.taken(&snapshot, 7).await?;
+    let snapshot = site.snapshot(&["--component", "sealed-secrets,resources"]);
+    let exported = site.taken(&snapshot, 7).await?;
     let object = format!("{KIND} {NAMESPACE}/orphan");
     let finding = exported.finding(&object, Severity::Error)?;
     assert!(

@@ -4,13 +4,13 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::bed::{Bed, EXPORT};
 use super::kube::Definition;
+use super::site::{EXPORT, ExportSite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_and_the_file_select_the_same() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let group = "select.example.com";
     let teams = Definition::new("teams", group);
     let apps = Definition::new("apps", group).namespaced();
@@ -107,25 +107,25 @@ async fn the_command_line_and_the_file_select_the_same() -> Result<()> {
             ],
         ),
     ] {
-        bed.configure("")?;
+        site.configure("")?;
         let flags = [&["--component", EXPORT][..], &flags].concat();
-        bed.taken(&bed.snapshot(&flags), 0).await?;
-        assert_eq!(bed.paths("resources").await?, expected, "{flags:?}");
-        bed.configure(&file)?;
-        bed.taken(&bed.snapshot(&["--component", EXPORT]), 0)
+        site.taken(&site.snapshot(&flags), 0).await?;
+        assert_eq!(site.paths("resources").await?, expected, "{flags:?}");
+        site.configure(&file)?;
+        site.taken(&site.snapshot(&["--component", EXPORT]), 0)
             .await?;
-        assert_eq!(bed.paths("resources").await?, expected, "{file}");
+        assert_eq!(site.paths("resources").await?, expected, "{file}");
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_is_the_same_by_any_of_its_names() -> Result<()> {
-    let bed = Bed::new().await?;
-    bed.kube().namespace("select-names").await?;
+    let site = ExportSite::new().await?;
+    site.kube().namespace("select-names").await?;
     // Nothing refers to them: they are taken because they are requested.
-    bed.kube().secret("select-names", "one", "Opaque").await?;
-    bed.kube().config_map("select-names", "two").await?;
+    site.kube().secret("select-names", "one", "Opaque").await?;
+    site.kube().config_map("select-names", "two").await?;
     for kinds in ["secrets,configmaps", "Secret,ConfigMap"] {
         let flags = [
             "--component",
@@ -134,8 +134,8 @@ async fn a_kind_is_the_same_by_any_of_its_names() -> Result<()> {
             "--include-resources",
             kinds,
         ];
-        bed.taken(&bed.snapshot(&flags), 0).await?;
-        let paths = bed.paths("secrets").await?;
+        site.taken(&site.snapshot(&flags), 0).await?;
+        let paths = site.paths("secrets").await?;
         let expected = [
             "resources/configmaps/namespaces/select-names/two.json",
             "resources/secrets/namespaces/select-names/one.json",
@@ -147,7 +147,7 @@ async fn a_kind_is_the_same_by_any_of_its_names() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_selection_that_cannot_be_meant_is_refused() -> Result<()> {
-    let bed = Bed::new().await?;
+    let site = ExportSite::new().await?;
     let mut told = Vec::new();
     for flags in [
         &["--include-namespaces", "a,b", "--exclude-namespaces", "b"][..],
@@ -159,7 +159,7 @@ async fn a_selection_that_cannot_be_meant_is_refused() -> Result<()> {
         &["--include-cluster-resources=perhaps"],
     ] {
         let flags = [&["--component", EXPORT][..], flags].concat();
-        let refused = bed.snapshot(&flags).output().await?.ended_with(2)?;
+        let refused = site.snapshot(&flags).ended_with(2).await?;
         told.push(refused.stderr);
     }
     for file in [
@@ -171,13 +171,13 @@ async fn a_selection_that_cannot_be_meant_is_refused() -> Result<()> {
         "  include-cluster-resources: perhaps\n",
         "  include-namespace: [a]\n",
     ] {
-        bed.configure(file)?;
-        let refused = bed.snapshot(&["--component", EXPORT]).output().await?;
+        site.configure(file)?;
+        let refused = site.snapshot(&["--component", EXPORT]).output().await?;
         told.push(refused.ended_with(2)?.stderr);
     }
     insta::assert_snapshot!(told.join("\n"));
     assert!(
-        !bed.folder.join("store/manifests").exists(),
+        !site.folder.join("store/manifests").exists(),
         "nothing was begun"
     );
     Ok(())

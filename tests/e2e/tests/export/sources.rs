@@ -7,30 +7,31 @@ use e2e::data::{Cluster, Shape};
 use e2e::etcd::Etcd;
 use e2e::lab::control_plane;
 use e2e::port::Port;
+use e2e::run::tells;
 use e2e::talos::{ClientSpec, Standin};
 
-use super::bed::{Bed, EXPORT};
+use super::site::{EXPORT, ExportSite};
 
 /// Starts the Talos API before `etcd`, and writes the talosconfig that the configuration names.
-async fn talos(bed: &Bed, etcd: &Etcd) -> Result<Standin> {
+async fn talos(site: &ExportSite, etcd: &Etcd) -> Result<Standin> {
     let talos = control_plane(etcd).await?;
     let config = talos.talosconfig(&ClientSpec::of(&["os:operator"]))?;
-    std::fs::write(bed.folder.join("talosconfig"), config)?;
+    std::fs::write(site.folder.join("talosconfig"), config)?;
     Ok(talos)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn etcd_is_stored_while_the_api_server_is_down() -> Result<()> {
-    let bed = Bed::new().await?;
-    let _talos = talos(&bed, &bed.ground.etcd).await?;
+    let site = ExportSite::new().await?;
+    let _talos = talos(&site, &site.cluster.etcd).await?;
     let nobody = Port::reserve()?;
-    let config = std::fs::read_to_string(&bed.ground.kubeconfig)?;
-    let url = bed.ground.server.lock().await.url();
+    let config = std::fs::read_to_string(&site.cluster.kubeconfig)?;
+    let url = site.cluster.server.lock().await.url();
     let config = config.replace(&url, &format!("https://127.0.0.1:{nobody}"));
-    std::fs::write(bed.folder.join("kubeconfig"), config)?;
-    bed.configure_with("  kubeconfig: kubeconfig\n  timeout: 3s\n")?;
+    std::fs::write(site.folder.join("kubeconfig"), config)?;
+    site.configure_with("  kubeconfig: kubeconfig\n  timeout: 3s\n")?;
 
-    let exported = bed.taken(&bed.snapshot(&[]), 7).await?;
+    let exported = site.taken(&site.snapshot(&[]), 7).await?;
     let finding = exported.finding("Kubernetes API", Severity::Error)?;
     assert!(finding.cause.contains(&nobody.to_string()), "{finding:?}");
     let mut missing: Vec<_> = exported
@@ -48,49 +49,43 @@ async fn etcd_is_stored_while_the_api_server_is_down() -> Result<()> {
     assert!(etcd.and_then(|c| c.etcd.as_ref()).is_some(), "{etcd:?}");
 
     // If it is the only requested component, there is nothing to store.
-    let failed = bed
+    let failed = site
         .snapshot(&["--component", EXPORT])
-        .output()
-        .await?
-        .ended_with(1)?;
-    assert!(
-        failed.stderr.contains(&nobody.to_string()),
-        "{}",
-        failed.stderr
-    );
+        .ended_with(1)
+        .await?;
+    tells(&failed, &[&nobody.to_string()]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_talosconfig_and_a_kubeconfig_of_two_clusters_are_refused() -> Result<()> {
-    let bed = Bed::new().await?;
-    let other = Etcd::start(&bed.ground.folder, "other").await?;
+    let site = ExportSite::new().await?;
+    let other = Etcd::start(&site.cluster.folder, "other").await?;
     let shape = Shape {
         objects: 50,
         ..Shape::small()
     };
     let data = Cluster::fill(&other.client().await?, shape).await?;
-    let _talos = talos(&bed, &other).await?;
-    let refused = bed.snapshot(&["--component", "etcd,crds"]).output().await?;
-    let refused = refused.ended_with(6)?;
-    let system = bed.kube().get("/api/v1/namespaces/kube-system").await?;
+    let _talos = talos(&site, &other).await?;
+    let refused = site
+        .snapshot(&["--component", "etcd,crds"])
+        .ended_with(6)
+        .await?;
+    let system = site.kube().get("/api/v1/namespaces/kube-system").await?;
     let ours = system["metadata"]["uid"].as_str().unwrap_or_default();
-    for word in [ours, &data.kube_system_uid(), "talosconfig", "kubeconfig"] {
-        assert!(
-            refused.stderr.contains(word),
-            "{word} is not in:\n{}",
-            refused.stderr
-        );
-    }
+    tells(
+        &refused,
+        &[ours, &data.kube_system_uid(), "talosconfig", "kubeconfig"],
+    );
     assert!(
-        !bed.folder.join("store/manifests").exists(),
+        !site.folder.join("store/manifests").exists(),
         "nothing was committed"
     );
 
     // For one cluster they agree.
-    let _talos = talos(&bed, &bed.ground.etcd).await?;
-    let whole = bed
-        .taken(&bed.snapshot(&["--component", "etcd,crds"]), 0)
+    let _talos = talos(&site, &site.cluster.etcd).await?;
+    let whole = site
+        .taken(&site.snapshot(&["--component", "etcd,crds"]), 0)
         .await?;
     assert_eq!(
         whole.manifest.lineage.kube_system_uid.as_deref(),
@@ -112,13 +107,13 @@ enum Way {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_component_fails_costs_itself_alone() -> Result<()> {
-    let bed = Bed::new().await?;
-    let talos = control_plane(&bed.ground.etcd).await?;
+    let site = ExportSite::new().await?;
+    let talos = control_plane(&site.cluster.etcd).await?;
     let nobody = Port::reserve()?;
-    let config = std::fs::read_to_string(&bed.ground.kubeconfig)?;
-    let url = bed.ground.server.lock().await.url();
+    let config = std::fs::read_to_string(&site.cluster.kubeconfig)?;
+    let url = site.cluster.server.lock().await.url();
     let away = config.replace(&url, &format!("https://127.0.0.1:{nobody}"));
-    bed.configure_with("  kubeconfig: kubeconfig\n  timeout: 10s\n")?;
+    site.configure_with("  kubeconfig: kubeconfig\n  timeout: 10s\n")?;
     let mut all = vec![("etcd", Way::Etcd), ("machine-config", Way::MachineConfig)];
     all.extend(EXPORT.split(',').map(|name| (name, Way::Kubernetes)));
     for (fails, way) in &all {
@@ -128,13 +123,13 @@ async fn whatever_component_fails_costs_itself_alone() -> Result<()> {
             "os:admin"
         };
         let text = talos.talosconfig(&ClientSpec::of(&[role]))?;
-        std::fs::write(bed.folder.join("talosconfig"), text)?;
+        std::fs::write(site.folder.join("talosconfig"), text)?;
         let text = if *way == Way::Kubernetes {
             &away
         } else {
             &config
         };
-        std::fs::write(bed.folder.join("kubeconfig"), text)?;
+        std::fs::write(site.folder.join("kubeconfig"), text)?;
         for node in talos.nodes() {
             node.heal();
             node.fault(|faults| {
@@ -147,7 +142,9 @@ async fn whatever_component_fails_costs_itself_alone() -> Result<()> {
         }
         for (works, _) in all.iter().filter(|(_, other)| other != way) {
             let pair = format!("{fails},{works}");
-            let taken = bed.taken(&bed.snapshot(&["--component", &pair]), 7).await?;
+            let taken = site
+                .taken(&site.snapshot(&["--component", &pair]), 7)
+                .await?;
             let missing: Vec<_> = taken
                 .manifest
                 .missing
@@ -168,9 +165,9 @@ async fn whatever_component_fails_costs_itself_alone() -> Result<()> {
         }
     }
     // Without any access to the Kubernetes API it is the same.
-    bed.configure_with("  timeout: 3s\n")?;
-    let taken = bed.snapshot(&["--component", "etcd,crds"]);
-    let taken = bed.taken(&taken.env("KUBECONFIG", ""), 7).await?;
+    site.configure_with("  timeout: 3s\n")?;
+    let taken = site.snapshot(&["--component", "etcd,crds"]);
+    let taken = site.taken(&taken.env("KUBECONFIG", ""), 7).await?;
     assert_eq!(taken.manifest.missing.len(), 1);
     Ok(())
 }

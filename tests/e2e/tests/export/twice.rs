@@ -3,16 +3,16 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::bed::Bed;
 use super::kube::Definition;
+use super::site::ExportSite;
 
 /// Number of objects, enough for many chunks.
 const OBJECTS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_export_costs_what_changed() -> Result<()> {
-    let bed = Bed::new().await?;
-    let kube = bed.kube();
+    let site = ExportSite::new().await?;
+    let kube = site.kube();
     let kind = Definition::new("ledgers", "twice.example.com");
     kube.define(&kind.object()).await?;
     kube.namespace("butler-twice").await?;
@@ -37,11 +37,11 @@ async fn a_second_export_costs_what_changed() -> Result<()> {
         "butler-twice",
         "--include-cluster-resources",
     ];
-    let snapshot = bed.snapshot(&flags);
+    let snapshot = site.snapshot(&flags);
     let count = |told: &serde_json::Value, key: &str| told[key].as_u64().unwrap();
-    let first = bed.taken(&snapshot, 0).await?;
+    let first = site.taken(&snapshot, 0).await?;
     assert!(count(&first.told, "newChunks") > 4, "{}", first.told);
-    let second = bed.taken(&snapshot, 0).await?;
+    let second = site.taken(&snapshot, 0).await?;
     assert_eq!(count(&second.told, "newChunks"), 0, "{}", second.told);
     assert!(second.manifest.parent.is_some());
     for (old, new) in first
@@ -57,7 +57,7 @@ async fn a_second_export_costs_what_changed() -> Result<()> {
     let mut object = kube.get(&path).await?;
     object["spec"]["text"] = json!(random(3_000));
     kube.replace(&path, &object).await?;
-    let third = bed.taken(&snapshot, 0).await?;
+    let third = site.taken(&snapshot, 0).await?;
     let new = count(&third.told, "newChunks");
     assert!((1..=3).contains(&new), "{}", third.told);
     assert!(

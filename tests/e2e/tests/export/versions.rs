@@ -9,8 +9,8 @@ use backup_core::id::ComponentName;
 use e2e::wait;
 use serde_json::{Value, json};
 
-use super::bed::{Bed, EXPORT};
 use super::kube::{CRDS, Definition};
+use super::site::{EXPORT, ExportSite};
 
 /// Returns a schema whose `spec` has these fields and no others.
 fn schema(fields: &[&str]) -> Value {
@@ -25,8 +25,8 @@ fn schema(fields: &[&str]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_that_only_the_stored_version_has_is_taken_or_told() -> Result<()> {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     // The server prefers v1, and objects are stored as v1beta1.
     let kind = Definition::new("widgets", "stored.example.com");
     let mut definition = kind.object();
@@ -42,13 +42,13 @@ async fn a_field_that_only_the_stored_version_has_is_taken_or_told() -> Result<(
     kube.create(objects, &object).await?;
 
     let flags = ["--component", EXPORT];
-    let exported = bed.taken(&bed.snapshot(&flags), 0).await?;
+    let exported = site.taken(&site.snapshot(&flags), 0).await?;
     exported.nothing_else(&[]);
     let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
     assert_eq!(facts.version, "v1beta1");
     assert_eq!(facts.also_served, ["v1"]);
     let path = format!("resources/{}/cluster/one.json", kind.name());
-    let held = bed.object("resources", &path).await?;
+    let held = site.object("resources", &path).await?;
     assert_eq!(held, kube.get(&format!("{objects}/one")).await?);
     assert_eq!(held["spec"]["only"], "kept");
 
@@ -57,7 +57,7 @@ async fn a_field_that_only_the_stored_version_has_is_taken_or_told() -> Result<(
     closed["spec"]["versions"][1]["served"] = json!(false);
     kube.replace(&kind.path(), &closed).await?;
     kube.gone(objects).await?;
-    let exported = bed.taken(&bed.snapshot(&flags), 0).await?;
+    let exported = site.taken(&site.snapshot(&flags), 0).await?;
     let finding = exported.finding(&kind.name(), Severity::Warning)?;
     assert!(finding.cause.contains("stored as v1beta1"), "{finding:?}");
     assert!(finding.cause.contains("spec.only"), "{finding:?}");
@@ -67,8 +67,8 @@ async fn a_field_that_only_the_stored_version_has_is_taken_or_told() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_whose_names_another_one_has_costs_nothing() -> Result<()> {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     let [first, second] =
         ["zebras", "apples"].map(|plural| Definition::new(plural, "short.example.com"));
     let short = |kind: &Definition| {
@@ -86,8 +86,8 @@ async fn a_definition_whose_names_another_one_has_costs_nothing() -> Result<()> 
         Ok(())
     })
     .await?;
-    let exported = bed
-        .taken(&bed.snapshot(&["--component", EXPORT]), 0)
+    let exported = site
+        .taken(&site.snapshot(&["--component", EXPORT]), 0)
         .await?;
     let finding = exported.finding(&second.name(), Severity::Warning)?;
     assert!(finding.cause.contains("never accepted"), "{finding:?}");
@@ -102,14 +102,14 @@ async fn a_definition_whose_names_another_one_has_costs_nothing() -> Result<()> 
     let mut left = facts.into_iter().flat_map(|facts| &facts.left_out);
     assert!(left.any(|kind| kind.resource == second.name()));
     // The definition itself comes back.
-    assert_eq!(bed.paths("crds").await?.len(), 2);
+    assert_eq!(site.paths("crds").await?.len(), 2);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_that_change_objects_are_taken() -> Result<()> {
-    let bed = Bed::own().await?;
-    let kube = bed.kube();
+    let site = ExportSite::own().await?;
+    let kube = site.kube();
     let group = "admissionregistration.k8s.io";
     let policy = json!({
         "metadata": { "name": "label-it" },
@@ -139,8 +139,8 @@ async fn policies_that_change_objects_are_taken() -> Result<()> {
         kube.create(&format!("/apis/{group}/v1/{plural}"), &object)
             .await?;
     }
-    let exported = bed
-        .taken(&bed.snapshot(&["--component", EXPORT]), 0)
+    let exported = site
+        .taken(&site.snapshot(&["--component", EXPORT]), 0)
         .await?;
     exported.nothing_else(&[]);
     for plural in policies {

@@ -14,7 +14,7 @@ async fn names_signatures_and_packs_can_be_checked_by_hand() -> Result<()> {
     }
     let prefix = Prefix::new().await?;
     let recipient = prefix.identity("right")?;
-    let [plain, _] = snapshots()?;
+    let [plain, _] = snapshots();
     let protection = Protection::Recipients(vec![recipient]);
     let point = prefix.import(protection, &plain).await?;
     let (manifest, digest) = (Prefix::manifest(&point), point.digest);

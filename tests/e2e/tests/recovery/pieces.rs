@@ -222,7 +222,7 @@ async fn segments_packs_and_records_of_every_kind_come_back() -> Result<()> {
     }
     let prefix = Prefix::new().await?;
     let (right, other) = (prefix.identity("right")?, prefix.identity("other")?);
-    let [older, newer] = snapshots()?;
+    let [older, newer] = snapshots();
     let both = Protection::Recipients(vec![right.clone(), other]);
     prefix.import(both, &older).await?;
     let one = Protection::Recipients(vec![right]);
@@ -235,7 +235,7 @@ async fn segments_packs_and_records_of_every_kind_come_back() -> Result<()> {
         .flat_map(|i| Digest::of(&i.to_le_bytes()).as_bytes()[..4].to_vec())
         .collect();
     let noise = [noise.as_slice(), &noise].concat();
-    let store = Arc::clone(&prefix.store) as Arc<dyn Store>;
+    let store = prefix.world.store();
     let bbolt = cut(BboltChunker::new(), ChunkerKind::Bbolt, &database)?;
     let kinds: Vec<u8> = (1..=6)
         .filter(|kind| {

@@ -1,33 +1,26 @@
 //! Prefix in a folder, with keys beside it, and the stock programs run on them.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use backup_core::backup::{NewRestorePoint, Protection, Run};
-use backup_core::clock::FixedClock;
 use backup_core::crypt::{Recipient, SigningKey, new_identity};
 use backup_core::digest::Digest;
 use backup_core::format::layout;
-use backup_core::progress::SilentProgress;
 use backup_core::store::local::LocalStore;
-use bytes::Bytes;
+use backup_core::testing::world::{World, snapshot};
 use e2e::Folder;
-use secrecy::{ExposeSecret, SecretString};
-use tokio_util::sync::CancellationToken;
+use e2e::paths::workspace;
+use jiff::SignedDuration;
+use secrecy::ExposeSecret;
 
 /// Programs that a recovery needs.
 pub(crate) const NEEDED: [&str; 5] = ["age", "jq", "minisign", "perl", "zstd"];
 
-/// Returns the repository's root.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 /// Returns the fenced block of FORMAT.md that is marked as the script.
 fn script() -> Result<String> {
-    let format = std::fs::read_to_string(root().join("FORMAT.md")).context("reading FORMAT.md")?;
+    let format = workspace().join("FORMAT.md");
+    let format = std::fs::read_to_string(format).context("reading FORMAT.md")?;
     let (_, rest) = format
         .split_once("\n```sh recover.sh\n")
         .context("FORMAT.md has no block marked `sh recover.sh`")?;
@@ -41,27 +34,20 @@ fn script() -> Result<String> {
 /// Prefix under construction.
 pub(crate) struct Prefix {
     pub(crate) folder: Folder,
-    pub(crate) store: Arc<LocalStore>,
-    pub(crate) clock: Arc<FixedClock>,
-    signing_key: SecretString,
+    pub(crate) world: World<LocalStore>,
 }
 
 impl Prefix {
     pub(crate) async fn new() -> Result<Self> {
         let folder = Folder::new()?;
-        let store = LocalStore::create(folder.join("copy")).await?;
+        let world = World::on(LocalStore::create(folder.join("copy")).await?);
         std::fs::write(folder.join("recover.sh"), script()?)?;
         folder.make("tmp")?;
-        let key = SigningKey::generate()?;
-        std::fs::write(folder.join("signing.pub"), key.public().to_text())?;
-        let other = SigningKey::generate()?;
-        std::fs::write(folder.join("other.pub"), other.public().to_text())?;
-        Ok(Self {
-            folder,
-            store: Arc::new(store),
-            clock: Arc::new(FixedClock::new("2026-11-23T12:00:00Z".parse()?)),
-            signing_key: key.to_text()?,
-        })
+        for (name, key) in [("signing", world.key()), ("other", SigningKey::generate()?)] {
+            let file = folder.join(format!("{name}.pub"));
+            std::fs::write(file, key.public().to_text())?;
+        }
+        Ok(Self { folder, world })
     }
 
     /// Makes a key pair, its secret half in the file `NAME.txt`.
@@ -72,32 +58,18 @@ impl Prefix {
         Ok(recipient)
     }
 
-    pub(crate) fn signing_key(&self) -> Result<SigningKey> {
-        Ok(SigningKey::parse("signing key", &self.signing_key)?)
-    }
-
     /// Stores `plain` as a restore point, an hour after the previous one.
     pub(crate) async fn import(
         &self,
         protection: Protection,
         plain: &[u8],
     ) -> Result<NewRestorePoint> {
-        self.clock.advance(jiff::SignedDuration::from_hours(1));
+        self.world.clock.advance(SignedDuration::from_hours(1));
         let run = Run {
-            cluster: "butler-mgmt".parse()?,
-            store: Arc::clone(&self.store) as _,
             protection,
-            signing_key: Some(self.signing_key()?),
-            tool: "test 0".to_owned(),
-            reason: None,
-            pinned: false,
-            clock: Arc::clone(&self.clock) as _,
-            progress: Arc::new(SilentProgress),
-            cancel: CancellationToken::new(),
+            ..self.world.run()
         };
-        let block = Ok(Bytes::copy_from_slice(plain));
-        let stream = Box::pin(futures::stream::iter([block]));
-        Ok(run.import_etcd("etcd.snapshot", stream).await?)
+        Ok(self.world.import(&run, plain).await?)
     }
 
     /// Returns the manifest's path from the folder.
@@ -144,11 +116,8 @@ impl Prefix {
 }
 
 /// Returns a real snapshot of etcd 3.6.16, and the same with some values changed and a new trailer.
-pub(crate) fn snapshots() -> Result<[Vec<u8>; 2]> {
-    let file = root().join("crates/backup-core/tests/fixtures/etcd-3.6.16-objects.db.zst");
-    let output = Command::new("zstd").arg("-dc").arg(file).output()?;
-    anyhow::ensure!(output.status.success(), "zstd cannot read the fixture");
-    let first = output.stdout;
+pub(crate) fn snapshots() -> [Vec<u8>; 2] {
+    let first = snapshot();
     let (old, new) = (b"\"name\":\"obj-1", b"\"name\":\"new-1");
     let mut second = first[..first.len() - 32].to_vec();
     for at in 0..second.len() - old.len() {
@@ -159,7 +128,7 @@ pub(crate) fn snapshots() -> Result<[Vec<u8>; 2]> {
     let trailer = Digest::of(&second);
     second.extend_from_slice(trailer.as_bytes());
     assert!(first != second);
-    Ok([first, second])
+    [first, second]
 }
 
 /// Compares by digest, so that a failure does not print the bytes.

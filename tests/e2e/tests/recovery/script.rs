@@ -13,7 +13,7 @@ async fn every_restore_point_of_two_epochs_comes_back() -> Result<()> {
     }
     let prefix = Prefix::new().await?;
     let (operations, offline) = (prefix.identity("operations")?, prefix.identity("offline")?);
-    let [older, newer] = snapshots()?;
+    let [older, newer] = snapshots();
     let both = Protection::Recipients(vec![operations.clone(), offline]);
     let first = prefix.import(both, &older).await?;
     let one = Protection::Recipients(vec![operations]);
@@ -38,7 +38,7 @@ async fn a_prefix_without_encryption_comes_back() -> Result<()> {
         return Ok(());
     }
     let prefix = Prefix::new().await?;
-    for plain in snapshots()? {
+    for plain in snapshots() {
         let point = prefix.import(Protection::None, &plain).await?;
         let arguments = format!("copy {} - out", Prefix::manifest(&point));
         assert_same(&prefix.recover("signing.pub", &arguments)?, &plain);
@@ -54,7 +54,7 @@ async fn what_is_wrong_is_said_and_nothing_is_written() -> Result<()> {
     let prefix = Prefix::new().await?;
     let recipient = prefix.identity("right")?;
     let _stranger = prefix.identity("wrong")?;
-    let [plain, _] = snapshots()?;
+    let [plain, _] = snapshots();
     let protection = Protection::Recipients(vec![recipient]);
     let point = prefix.import(protection, &plain).await?;
     let manifest = Prefix::manifest(&point);

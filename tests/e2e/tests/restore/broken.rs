@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use e2e::fresh::Fresh;
+use e2e::run::tells;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 const CLUSTER: &str = "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/\
                        tenantclusters/alpha";
 
-/// Returns the packs of the bed's prefix, as the S3 server keeps them.
-fn packs(bed: &Bed) -> Result<BTreeSet<PathBuf>> {
-    let butler = &bed.shared.butler;
+/// Returns the packs of the site's prefix, as the S3 server keeps them.
+fn packs(site: &ButlerSite) -> Result<BTreeSet<PathBuf>> {
+    let butler = &site.shared.butler;
     let folder = butler
         .s3
         .objects()
@@ -26,9 +26,9 @@ fn packs(bed: &Bed) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// Returns the ids of all restore points, newest first.
-async fn points(bed: &Bed) -> Result<Vec<String>> {
-    let list = bed.restore_cli("list").args(["--output", "json"]);
-    let list = list.output().await?.ended_with(0)?.json()?;
+async fn points(site: &ButlerSite) -> Result<Vec<String>> {
+    let list = site.restore_cli("list").args(["--output", "json"]);
+    let list = list.json().await?;
     let points = list["restorePoints"]
         .as_array()
         .cloned()
@@ -38,14 +38,14 @@ async fn points(bed: &Bed) -> Result<Vec<String>> {
 }
 
 /// Takes another restore point, in which one tenant differs; returns the packs that it alone has.
-async fn changed(bed: &Bed, replicas: u32) -> Result<BTreeSet<PathBuf>> {
-    let before = packs(bed)?;
-    let server = &bed.shared.butler.kube_apiserver;
+async fn changed(site: &ButlerSite, replicas: u32) -> Result<BTreeSet<PathBuf>> {
+    let before = packs(site)?;
+    let server = &site.shared.butler.kube_apiserver;
     let mut cluster = server.read(CLUSTER).await?;
     cluster["spec"]["workers"]["replicas"] = json!(replicas);
     server.replace(CLUSTER, &cluster).await?;
-    bed.backupd("snapshot").output().await?.ended_with(0)?;
-    let new: BTreeSet<PathBuf> = packs(bed)?.difference(&before).cloned().collect();
+    site.backupd("snapshot").ended_with(0).await?;
+    let new: BTreeSet<PathBuf> = packs(site)?.difference(&before).cloned().collect();
     anyhow::ensure!(!new.is_empty(), "it has no pack of its own");
     Ok(new)
 }
@@ -64,32 +64,33 @@ fn said(verified: &Value, component: &str) -> Result<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_is_gone_or_changed_is_told_by_what_it_held_and_who_has_it() -> Result<()> {
-    let bed = Bed::on(e2e::butler::Shared::own().await?, "broken").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved_on(e2e::butler::Shared::own().await?, "broken").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let first = points(&bed).await?.remove(0);
+    let first = points(&site).await?.remove(0);
     let rebuild = ["--mode", "rebuild"];
 
     // Missing: the packs of the second one, which holds the tenant's present state.
-    for pack in changed(&bed, 3).await? {
+    for pack in changed(&site, 3).await? {
         std::fs::remove_file(pack)?;
     }
-    let second = points(&bed).await?.remove(0);
+    let second = points(&site).await?.remove(0);
     let named = "tenantclusters.butler.butlerlabs.dev butler-tenants/alpha";
     let instead = format!("is {first}: `restore-cli plan {first}`");
-    let broken = bed.plan(&kubeconfig, &rebuild).await?.ended_with(4)?;
-    for told in [
-        "of component `resources` is lost: ",
-        named,
-        "not in the store",
-        &instead,
-    ] {
-        assert!(broken.stderr.contains(told), "{told}: {}", broken.stderr);
-    }
-    let verify = bed
+    let broken = site.plan(&kubeconfig, &rebuild).await?.ended_with(4)?;
+    tells(
+        &broken,
+        &[
+            "of component `resources` is lost: ",
+            named,
+            "not in the store",
+            &instead,
+        ],
+    );
+    let verify = site
         .restore_cli("verify")
         .args([&second, "--output", "json"]);
-    let verified = verify.output().await?.ended_with(4)?.json()?;
+    let verified = verify.ended_with(4).await?.json()?;
     let (cause, remedy) = said(&verified, "etcd")?;
     assert!(
         cause.contains(" bytes, in ") && cause.contains('-'),
@@ -101,8 +102,8 @@ async fn a_pack_that_is_gone_or_changed_is_told_by_what_it_held_and_who_has_it()
     );
     let (cause, _) = said(&verified, "resources")?;
     assert!(cause.contains("1 of tenantclusters"), "{cause}");
-    let audit = bed.restore_cli("audit").args(["--output", "json"]);
-    let audit = audit.output().await?.ended_with(4)?.json()?;
+    let audit = site.restore_cli("audit").args(["--output", "json"]);
+    let audit = audit.ended_with(4).await?.json()?;
     let (cause, _) = said(&audit, "restore points")?;
     assert!(
         cause.contains(&format!("the newest that does not is {first}")),
@@ -110,22 +111,20 @@ async fn a_pack_that_is_gone_or_changed_is_told_by_what_it_held_and_who_has_it()
     );
 
     // Changed: the packs of the third one. The second does not help.
-    for pack in changed(&bed, 4).await? {
+    for pack in changed(&site, 4).await? {
         let mut bytes = std::fs::read(&pack)?;
         let middle = bytes.len() / 2;
         *bytes.get_mut(middle).context("an empty pack")? ^= 1;
         std::fs::write(&pack, bytes)?;
     }
-    let broken = bed.plan(&kubeconfig, &rebuild).await?.ended_with(4)?;
-    for told in ["changed or damaged", named, &instead] {
-        assert!(broken.stderr.contains(told), "{told}: {}", broken.stderr);
-    }
+    let broken = site.plan(&kubeconfig, &rebuild).await?.ended_with(4)?;
+    tells(&broken, &["changed or damaged", named, &instead]);
     // The offered restore point is good.
-    let plan = bed.restore_cli("plan").arg(&first).args(rebuild);
+    let plan = site.restore_cli("plan").arg(&first).args(rebuild);
     let plan = plan
         .args(["--to", "first.json"])
         .arg("--kubeconfig")
         .arg(&kubeconfig);
-    plan.output().await?.ended_with(0)?;
+    plan.ended_with(0).await?;
     Ok(())
 }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::site::ButlerSite;
 use serde_json::Value;
-
-use super::bed::Bed;
 
 /// Result of the comparison.
 #[derive(Debug, Default)]
@@ -30,11 +29,11 @@ impl Compared {
 
 /// Compares as [`compare`] does; there must be no difference.
 pub(crate) async fn same(
-    bed: &Bed,
+    site: &ButlerSite,
     kubeconfig: &Path,
     skipped: &BTreeSet<String>,
 ) -> Result<Compared> {
-    let compared = compare(bed, kubeconfig, skipped).await?;
+    let compared = compare(site, kubeconfig, skipped).await?;
     let differences = &compared.differences;
     ensure!(differences.is_empty(), "{differences:#?}");
     Ok(compared)
@@ -52,7 +51,7 @@ pub(crate) fn nothing_to_do(planned: &Value) -> Result<()> {
 
 /// Compares every object of the newest restore point but those in `skipped` with the cluster.
 pub(crate) async fn compare(
-    bed: &Bed,
+    site: &ButlerSite,
     kubeconfig: &Path,
     skipped: &BTreeSet<String>,
 ) -> Result<Compared> {
@@ -64,7 +63,7 @@ pub(crate) async fn compare(
         "sealed-secrets",
         "kubeconfigs",
     ] {
-        let file = bed.fetch(component).await?;
+        let file = site.fetched(component).await?;
         let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
         for entry in archive.entries()? {
             let entry = entry?;
@@ -78,7 +77,7 @@ pub(crate) async fn compare(
     let mut live: BTreeMap<String, Value> = BTreeMap::new();
     let mut uids = BTreeSet::new();
     for kind in kinds {
-        for item in bed.listed(kubeconfig, kind).await? {
+        for item in site.listed(kubeconfig, kind).await? {
             let name = item["metadata"]["name"].as_str().context("no name")?;
             let path = match item["metadata"]["namespace"].as_str() {
                 Some(ns) => format!("resources/{kind}/namespaces/{ns}/{name}.json"),

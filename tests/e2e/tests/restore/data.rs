@@ -7,15 +7,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use e2e::butler::{Butler, Shared};
 use e2e::fresh::Fresh;
+use e2e::run::tells;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 const PLANES: &str = "/apis/steward.butlerlabs.dev/v1alpha1";
 
 /// Returns the scenario, to break it.
-fn butler(bed: &mut Bed) -> Result<&mut Butler> {
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+fn butler(site: &mut ButlerSite) -> Result<&mut Butler> {
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     Ok(&mut shared.butler)
 }
 
@@ -31,16 +31,16 @@ fn said(planned: &Value, object: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn planned(bed: &Bed, kubeconfig: &Path, code: i32, more: &[&str]) -> Result<Value> {
+async fn planned(site: &ButlerSite, kubeconfig: &Path, code: i32, more: &[&str]) -> Result<Value> {
     let args = [&["--mode", "rebuild"], more].concat();
-    bed.plan(kubeconfig, &args).await?.ended_with(code)?.json()
+    site.plan(kubeconfig, &args).await?.ended_with(code)?.json()
 }
 
 /// Returns the output of `verify-tenants`, for scripts and for people.
-async fn verified(bed: &Bed) -> Result<(Value, String)> {
-    let verify = || bed.restore_cli("verify-tenants").arg("latest");
+async fn verified(site: &ButlerSite) -> Result<(Value, String)> {
+    let verify = || site.restore_cli("verify-tenants").arg("latest");
     let told = verify().args(["--output", "json"]).output().await?;
-    let page = verify().output().await?.ended_with(4)?;
+    let page = verify().ended_with(4).await?;
     Ok((told.ended_with(4)?.json()?, page.stdout))
 }
 
@@ -55,10 +55,10 @@ fn result(told: &Value, tenant: usize, check: &str) -> (String, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() -> Result<()> {
-    let mut bed = Bed::on(Shared::own().await?, "data").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let mut site = ButlerSite::saved_on(Shared::own().await?, "data").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let schemas: Vec<String> = bed
+    let schemas: Vec<String> = site
         .shared
         .butler
         .tenants()
@@ -68,7 +68,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
     let [alpha, beta] = [0, 1].map(|n| schemas.get(n).cloned().unwrap_or_default());
 
     // Everything is there, and in use by clients that the fresh cluster does not know.
-    let plan = planned(&bed, &kubeconfig, 0, &["--to", "whole.json"]).await?;
+    let plan = planned(&site, &kubeconfig, 0, &["--to", "whole.json"]).await?;
     let store = said(&plan, "datastores.steward.butlerlabs.dev default");
     assert_eq!(store.len(), 1, "{store:#?}");
     let (severity, cause) = store.first().context("nothing")?;
@@ -90,15 +90,15 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
     );
 
     // Its data is removed.
-    butler(&mut bed)?
+    butler(&mut site)?
         .tenant("alpha")?
         .kube_apiserver
         .stop()
         .await?;
-    let etcd = bed.shared.butler.datastore.client().await?;
+    let etcd = site.shared.butler.datastore.client().await?;
     let removed = etcd.remove(&format!("/{alpha}/")).await?;
     assert!(removed > 50, "{removed}");
-    let plan = planned(&bed, &kubeconfig, 6, &[]).await?;
+    let plan = planned(&site, &kubeconfig, 6, &[]).await?;
     let told = said(&plan, "tenantcontrolplanes.steward.butlerlabs.dev");
     let [(severity, cause)] = told.as_slice() else {
         anyhow::bail!("{told:#?}");
@@ -109,20 +109,16 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         "{cause}"
     );
     // The earlier plan is not valid any more, and the cluster itself has the same problem.
-    let refused = bed
+    let refused = site
         .restore_cli("restore")
         .args(["--plan", "whole.json", "--yes"]);
     let refused = refused
         .args(["--target", "butler-mgmt", "--kubeconfig"])
         .arg(&kubeconfig);
-    let refused = refused.output().await?.ended_with(6)?;
-    assert!(
-        refused.stderr.contains("is empty, which had"),
-        "{}",
-        refused.stderr
-    );
-    let own = bed.shared.butler.kubeconfig();
-    let plan = bed
+    let refused = refused.ended_with(6).await?;
+    tells(&refused, &["is empty, which had"]);
+    let own = site.shared.butler.kubeconfig();
+    let plan = site
         .plan(&own, &["--only", "resources"])
         .await?
         .ended_with(6)?
@@ -131,7 +127,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         said(&plan, "tenantcontrolplanes.steward.butlerlabs.dev").len(),
         1
     );
-    planned(&bed, &kubeconfig, 0, &["--allow", "tenant-data"]).await?;
+    planned(&site, &kubeconfig, 0, &["--allow", "tenant-data"]).await?;
 
     // Another tenant's data is there instead.
     let path = |schema: &str| format!("/{schema}/namespaces/kube-system");
@@ -140,15 +136,15 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         .await?
         .context("beta has no kube-system")?;
     etcd.put(&path(&alpha), foreign).await?;
-    let plan = planned(&bed, &kubeconfig, 6, &[]).await?;
+    let plan = planned(&site, &kubeconfig, 6, &[]).await?;
     let told = said(&plan, "tenantcontrolplanes.steward.butlerlabs.dev");
     let (_, cause) = told.first().context("nothing")?;
     assert!(cause.contains("the data of another cluster"), "{cause}");
 
     // A check of the cluster itself finds the same, each problem separately.
-    let server = &bed.shared.butler.kube_apiserver;
+    let server = &site.shared.butler.kube_apiserver;
     let [one, two] = [0, 1].map(|n| {
-        bed.shared
+        site.shared
             .butler
             .tenants()
             .get(n)
@@ -166,7 +162,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         "lastTransitionTime": "2026-11-24T03:00:00Z",
     }]);
     server.replace(&format!("{path}/status"), &cluster).await?;
-    let told = verified(&bed).await?;
+    let told = verified(&site).await?;
     assert_eq!(told.0["connected"], 1, "{:#}", told.0);
     assert_eq!(
         result(&told.0, 0, "data"),
@@ -207,8 +203,8 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
     );
 
     // Nothing answers: that is reported, and nothing is called good or bad.
-    butler(&mut bed)?.datastore.stop().await?;
-    let plan = planned(&bed, &kubeconfig, 0, &[]).await?;
+    butler(&mut site)?.datastore.stop().await?;
+    let plan = planned(&site, &kubeconfig, 0, &[]).await?;
     let store = said(&plan, "datastores.steward.butlerlabs.dev default");
     let (severity, cause) = store.first().context("nothing")?;
     assert_eq!(severity, "warning");
@@ -216,7 +212,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         cause.contains("was not checked") && cause.contains("not reachable"),
         "{cause}"
     );
-    let told = verified(&bed).await?;
+    let told = verified(&site).await?;
     for tenant in [0, 1] {
         assert_eq!(
             result(&told.0, tenant, "data").0,

@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use e2e::butler::Shared;
 use e2e::fresh::Fresh;
+use e2e::site::ButlerSite;
 use e2e::wait;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const SOON: Duration = Duration::from_secs(60);
@@ -67,14 +66,14 @@ async fn a_definition_that_had_a_short_name_has_it_again() -> Result<()> {
     }
 
     // The backup is whole: a definition without names has no objects.
-    let bed = Bed::on(shared, "definitions").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved_on(shared, "definitions").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let plan = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let plan = site.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     plan.ended_with(0)?;
-    bed.restored(&kubeconfig).await?;
+    site.restored(&kubeconfig).await?;
     assert_eq!(
-        bed.listed(&kubeconfig, "zebras.short.example.com")
+        site.listed(&kubeconfig, "zebras.short.example.com")
             .await?
             .len(),
         1

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
+use e2e::site::ButlerSite;
 use e2e::wait;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const NAME: &str = "gauges.fill.example.com";
@@ -84,11 +83,15 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
     })
     .await?;
 
-    let bed = Bed::on(shared, "fill").await?;
-    let server = &bed.shared.butler.kube_apiserver;
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let shown = bed.restore_cli("show").arg("latest").output().await?;
-    let shown = shown.ended_with(0)?.stdout;
+    let site = ButlerSite::saved_on(shared, "fill").await?;
+    let server = &site.shared.butler.kube_apiserver;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let shown = site
+        .restore_cli("show")
+        .arg("latest")
+        .ended_with(0)
+        .await?
+        .stdout;
     for word in [
         "does not admit 3 of its objects any more",
         "ruled-out (spec breaks a rule of its definition: four is no size)",
@@ -104,7 +107,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
         server.delete(&format!("{gauges}/{name}")).await?;
     }
     let only = ["--only", "resources", "--include-resources", NAME];
-    let planned = bed.plan(&kubeconfig, &only).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&kubeconfig, &only).await?.ended_with(0)?.json()?;
     for (name, outcome, word) in [
         ("admitted", "created", ""),
         ("lacking", "failed", "spec.size: Required value"),
@@ -129,7 +132,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
         "--include-resources",
         &format!("customresourcedefinitions,{NAME}"),
     ];
-    let planned = bed.plan(&kubeconfig, &crds).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&kubeconfig, &crds).await?.ended_with(0)?.json()?;
     for (name, outcome, word) in [
         ("admitted", "created", "its definition is made first"),
         ("lacking", "failed", "spec.size is required and missing"),
@@ -145,7 +148,9 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
     }
 
     let wrong = ["--fill", "gadgets.fill.example.com.spec.size=3"];
-    let planned = bed.plan(&kubeconfig, &[&crds[..], &wrong].concat()).await?;
+    let planned = site
+        .plan(&kubeconfig, &[&crds[..], &wrong].concat())
+        .await?;
     assert!(
         planned
             .ended_with(6)?
@@ -153,7 +158,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
             .contains("has no object of this kind")
     );
     let fill = ["--fill", &format!("{NAME}.spec.size=3")];
-    let planned = bed.plan(&kubeconfig, &[&crds[..], &fill].concat()).await?;
+    let planned = site.plan(&kubeconfig, &[&crds[..], &fill].concat()).await?;
     let planned = planned.ended_with(0)?.json()?;
     for name in ["lacking", "too-large"] {
         let object = said(&planned, name)?;
@@ -163,7 +168,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
             "{object:#}"
         );
     }
-    let ran = bed
+    let ran = site
         .restore(&kubeconfig)
         .args(["--settle", "1"])
         .output()

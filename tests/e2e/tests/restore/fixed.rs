@@ -3,9 +3,8 @@
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 /// Returns the cases: the collection, the captured object, the cluster's later object, and the plan's advice.
 fn cases() -> Vec<(String, Value, Value, &'static str)> {
@@ -104,9 +103,9 @@ fn cases() -> Vec<(String, Value, Value, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Result<()> {
-    let bed = Bed::on(Shared::own().await?, "fixed").await?;
-    let server = &bed.shared.butler.kube_apiserver;
-    let kubeconfig = bed.shared.butler.kubeconfig();
+    let site = ButlerSite::saved_on(Shared::own().await?, "fixed").await?;
+    let server = &site.shared.butler.kube_apiserver;
+    let kubeconfig = site.shared.butler.kubeconfig();
     let name = |object: &Value| {
         object["metadata"]["name"]
             .as_str()
@@ -118,11 +117,7 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
         uids.push(server.create(&list, &right).await?["metadata"]["uid"].clone());
     }
     let all = ["--include-resources", "*"];
-    bed.backupd("snapshot")
-        .args(all)
-        .output()
-        .await?
-        .ended_with(0)?;
+    site.backupd("snapshot").args(all).ended_with(0).await?;
     for (list, right, wrong, _) in cases() {
         let place = format!("{list}/{}", name(&right));
         server.delete(&place).await?;
@@ -139,7 +134,7 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
         server.create(&list, &wrong).await?;
     }
     let only = ["--only", "resources"];
-    let shown = bed.plan(&kubeconfig, &only).await?.ended_with(0)?;
+    let shown = site.plan(&kubeconfig, &only).await?.ended_with(0)?;
     for word in ["right-one", "wrong-one"] {
         assert!(!shown.stdout.contains(word), "a Secret's value is told");
     }
@@ -158,16 +153,15 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
     }
 
     // The run ends the same way, and does not advise `resume`.
-    let restore = bed
+    let restore = site
         .restore_cli("restore")
         .args(["--plan", "restore-plan.json"]);
     let restore = restore.args(["--yes", "--target", "butler-mgmt", "--settle", "1"]);
     let ran = restore
         .arg("--kubeconfig")
         .arg(&kubeconfig)
-        .output()
+        .ended_with(7)
         .await?;
-    let ran = ran.ended_with(7)?;
     assert!(
         ran.stdout
             .contains("What failed cannot be changed in place"),
@@ -179,7 +173,7 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
         "{}",
         ran.stdout
     );
-    let status = bed.restore_cli("status").output().await?.ended_with(7)?;
+    let status = site.restore_cli("status").ended_with(7).await?;
     assert!(
         status
             .stdout
@@ -195,15 +189,14 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
         }
     }
     let exclude = ["--exclude-resources", "persistentvolumeclaims,jobs.batch"];
-    bed.plan(&kubeconfig, &[&only[..], &exclude].concat())
+    site.plan(&kubeconfig, &[&only[..], &exclude].concat())
         .await?
         .ended_with(0)?;
-    let ran = bed
+    let ran = site
         .restore(&kubeconfig)
         .args(["--settle", "1"])
-        .output()
+        .json()
         .await?;
-    let ran = ran.ended_with(0)?.json()?;
     assert_eq!(ran["objects"]["created"], 6, "{ran:#}");
     let rbac = server.read(&format!("{}/fixed", cases()[0].0)).await?;
     assert_eq!(rbac["roleRef"]["name"], "view");

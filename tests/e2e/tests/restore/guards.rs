@@ -14,21 +14,21 @@ use cluster_restore::plan::Plan;
 use cluster_restore::{Recovery, RecoveryReport, Selection, Timeouts, read_archive};
 use e2e::butler::{SEALING, define};
 use e2e::fresh::Fresh;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::bed::Bed;
 use super::runner::Runner;
 
 /// Runs the last plan with `guards`.
-async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<RecoveryReport> {
-    let plan = Plan::read(&bed.folder.path().join("restore-plan.json"))?;
-    let (store, point, identities) = bed.newest().await?;
+async fn run_with(site: &ButlerSite, fresh: &Fresh, guards: Guards) -> Result<RecoveryReport> {
+    let plan = Plan::read(&site.folder.join("restore-plan.json"))?;
+    let (store, point, identities) = site.newest(&site.objects()).await?;
     let reader = ObjectReader {
         unlocked: Arc::new(unlock(&store, &point, &identities).await?),
         store,
         point: Arc::new(point),
-        scratch: bed.folder.path().to_owned(),
+        scratch: site.folder.path().to_owned(),
         progress: Arc::new(backup_core::progress::SilentProgress),
         cancel: CancellationToken::new(),
     };
@@ -42,7 +42,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<RecoveryRe
     let spool = read_archive(&reader, &select).await?;
     let target = KubeTarget::connect(&KubeOptions::new(Some(fresh.kubeconfig()), None)).await?;
     let journal = Journal::begin(
-        &bed.folder.path().join("journals"),
+        &site.folder.join("journals"),
         "guarded",
         plan.digest,
         "2026-11-24T03:00:00Z".parse()?,
@@ -69,14 +69,14 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<RecoveryRe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_old_owners_the_garbage_collector_takes_tenants() -> Result<()> {
-    let bed = Bed::new("owners").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
-    bed.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
+    let site = ButlerSite::saved("owners").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
+    site.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
         .await?
         .ended_with(0)?;
-    let ended = run_with(&bed, &fresh, Guards::without(Guard::Owners)).await?;
+    let ended = run_with(&site, &fresh, Guards::without(Guard::Owners)).await?;
     assert!(!ended.is_complete());
-    let alpha = bed.shared.butler.tenants().first().context("no tenant")?;
+    let alpha = site.shared.butler.tenants().first().context("no tenant")?;
     let path = format!(
         "/api/v1/namespaces/{}/secrets/alpha-ca",
         alpha.tenant_namespace
@@ -101,13 +101,13 @@ async fn with_old_owners_the_garbage_collector_takes_tenants() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_status_a_tenant_forgets_its_namespace() -> Result<()> {
-    let bed = Bed::new("status").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
-    bed.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
+    let site = ButlerSite::saved("status").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
+    site.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
         .await?
         .ended_with(0)?;
-    run_with(&bed, &fresh, Guards::without(Guard::Status)).await?;
-    let clusters = bed
+    run_with(&site, &fresh, Guards::without(Guard::Status)).await?;
+    let clusters = site
         .listed(&fresh.kubeconfig(), "tenantclusters.butler.butlerlabs.dev")
         .await?;
     assert_eq!(clusters.len(), 2);
@@ -123,12 +123,12 @@ async fn without_status_a_tenant_forgets_its_namespace() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_another_order_objects_have_no_place() -> Result<()> {
-    let bed = Bed::new("order").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
-    bed.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
+    let site = ButlerSite::saved("order").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
+    site.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
         .await?
         .ended_with(0)?;
-    let ended = run_with(&bed, &fresh, Guards::without(Guard::Order)).await?;
+    let ended = run_with(&site, &fresh, Guards::without(Guard::Order)).await?;
     assert!(
         ended.outcomes.get(&Outcome::Failed) > Some(&50),
         "{:?}",
@@ -145,10 +145,10 @@ async fn in_another_order_objects_have_no_place() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_planes_are_paused_from_the_first_moment_to_their_turn() -> Result<()> {
-    let bed = Bed::new("paused").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("paused").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    bed.plan(&kubeconfig, &["--mode", "rebuild"])
+    site.plan(&kubeconfig, &["--mode", "rebuild"])
         .await?
         .ended_with(0)?;
     let kind = "tenantcontrolplanes.steward.butlerlabs.dev";
@@ -157,11 +157,14 @@ async fn control_planes_are_paused_from_the_first_moment_to_their_turn() -> Resu
             .as_str()
             .map(str::to_owned)
     };
-    let running = bed.restore(&kubeconfig).args(["--settle", "600"]).start()?;
+    let running = site
+        .restore(&kubeconfig)
+        .args(["--settle", "600"])
+        .start()?;
     // It waits for losses with everything made and nothing resumed.
     e2e::wait::until("control planes", Duration::from_secs(120), async || {
-        let planes = bed.listed(&kubeconfig, kind).await.unwrap_or_default();
-        let links = bed
+        let planes = site.listed(&kubeconfig, kind).await.unwrap_or_default();
+        let links = site
             .listed(&kubeconfig, "clusters.cluster.x-k8s.io")
             .await
             .unwrap_or_default();
@@ -169,7 +172,7 @@ async fn control_planes_are_paused_from_the_first_moment_to_their_turn() -> Resu
         Ok(())
     })
     .await?;
-    for plane in bed.listed(&kubeconfig, kind).await? {
+    for plane in site.listed(&kubeconfig, kind).await? {
         assert_eq!(
             marker(&plane).as_deref(),
             Some("butler-restore"),
@@ -178,27 +181,36 @@ async fn control_planes_are_paused_from_the_first_moment_to_their_turn() -> Resu
         let managers = plane["metadata"]["managedFields"].to_string();
         assert!(!managers.contains("steward"), "{managers}");
     }
-    for cluster in bed.listed(&kubeconfig, "clusters.cluster.x-k8s.io").await? {
+    for cluster in site
+        .listed(&kubeconfig, "clusters.cluster.x-k8s.io")
+        .await?
+    {
         assert_eq!(cluster["spec"]["paused"], true, "{cluster:#}");
     }
     running.kill().await?;
-    let resume = bed
+    let resume = site
         .restore_cli("resume")
         .args(["--settle", "0", "--output", "json"]);
-    let resume = resume.arg("--kubeconfig").arg(&kubeconfig).output().await?;
-    resume.ended_with(0)?;
-    for plane in bed.listed(&kubeconfig, kind).await? {
+    resume
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .ended_with(0)
+        .await?;
+    for plane in site.listed(&kubeconfig, kind).await? {
         assert_eq!(marker(&plane), None, "{plane:#}");
     }
-    for cluster in bed.listed(&kubeconfig, "clusters.cluster.x-k8s.io").await? {
+    for cluster in site
+        .listed(&kubeconfig, "clusters.cluster.x-k8s.io")
+        .await?
+    {
         assert_eq!(cluster["spec"]["paused"], Value::Null, "{cluster:#}");
     }
     Ok(())
 }
 
 /// Returns all sealed Secrets, and whether each is unsealed.
-async fn unsealed(bed: &Bed, fresh: &Fresh) -> Result<Vec<(String, bool)>> {
-    let sealed = bed
+async fn unsealed(site: &ButlerSite, fresh: &Fresh) -> Result<Vec<(String, bool)>> {
+    let sealed = site
         .listed(&fresh.kubeconfig(), "sealedsecrets.bitnami.com")
         .await?;
     let told = sealed.iter().map(|sealed| {
@@ -219,8 +231,8 @@ async fn unsealed(bed: &Bed, fresh: &Fresh) -> Result<Vec<(String, bool)>> {
 }
 
 /// Starts a fresh cluster on which the real sealed-secrets controller runs before anything is restored.
-async fn with_controller(bed: &Bed) -> Result<(Fresh, Runner)> {
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+async fn with_controller(site: &ButlerSite) -> Result<(Fresh, Runner)> {
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     define(&fresh.kube_apiserver, "sealedsecrets.bitnami.com").await?;
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": SEALING },
@@ -229,25 +241,25 @@ async fn with_controller(bed: &Bed) -> Result<(Fresh, Runner)> {
         .kube_apiserver
         .create("/api/v1/namespaces", &namespace)
         .await?;
-    let runner = Runner::start(&bed.folder, &fresh.kubeconfig(), &fresh.kube_apiserver).await?;
+    let runner = Runner::start(&site.folder, &fresh.kubeconfig(), &fresh.kube_apiserver).await?;
     Ok((fresh, runner))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sealing_keys_are_there_before_their_controller_looks() -> Result<()> {
-    let bed = Bed::new("sealing").await?;
-    let (fresh, runner) = with_controller(&bed).await?;
-    let planned = bed
+    let site = ButlerSite::saved("sealing").await?;
+    let (fresh, runner) = with_controller(&site).await?;
+    let planned = site
         .plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
         .await?;
     let planned = planned.ended_with(0)?.json()?;
     let parked = planned["plan"]["park"].to_string();
     assert!(parked.contains("sealed-secrets"), "{parked}");
-    let restored = bed.restore(&fresh.kubeconfig()).args(["--settle", "1"]);
-    restored.output().await?.ended_with(0)?;
+    let restored = site.restore(&fresh.kubeconfig()).args(["--settle", "1"]);
+    restored.ended_with(0).await?;
     // The controller reports it on its own, with the restored keys.
     e2e::wait::until("unsealing", Duration::from_secs(60), async || {
-        let told = unsealed(&bed, &fresh).await?;
+        let told = unsealed(&site, &fresh).await?;
         anyhow::ensure!(
             told.len() >= 3 && told.iter().filter(|(_, s)| *s).count() >= 2,
             "{told:?}"
@@ -255,8 +267,8 @@ async fn sealing_keys_are_there_before_their_controller_looks() -> Result<()> {
         Ok(())
     })
     .await?;
-    let owned: Vec<Value> = bed.listed(&fresh.kubeconfig(), "secrets").await?;
-    let sealed = bed
+    let owned: Vec<Value> = site.listed(&fresh.kubeconfig(), "secrets").await?;
+    let sealed = site
         .listed(&fresh.kubeconfig(), "sealedsecrets.bitnami.com")
         .await?;
     let uid = |o: &Value| o["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
@@ -276,13 +288,13 @@ async fn sealing_keys_are_there_before_their_controller_looks() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_that_goes_on_gives_sealed_secrets_up() -> Result<()> {
-    let bed = Bed::new("unsealing").await?;
-    let (fresh, runner) = with_controller(&bed).await?;
-    bed.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
+    let site = ButlerSite::saved("unsealing").await?;
+    let (fresh, runner) = with_controller(&site).await?;
+    site.plan(&fresh.kubeconfig(), &["--mode", "rebuild"])
         .await?
         .ended_with(0)?;
-    run_with(&bed, &fresh, Guards::without(Guard::Quiesce)).await?;
-    let told = unsealed(&bed, &fresh).await?;
+    run_with(&site, &fresh, Guards::without(Guard::Quiesce)).await?;
+    let told = unsealed(&site, &fresh).await?;
     assert!(told.iter().all(|(_, synced)| !synced), "{told:?}");
     assert_eq!(runner.stops(), 0);
     Ok(())

@@ -2,9 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared, TENANTS};
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 const CLUSTER: &str =
     "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/tenantclusters/alpha";
@@ -20,9 +19,9 @@ fn said<'p>(plan: &'p Value, path: &str) -> Result<&'p Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contents_are_planned_and_tried_and_what_differs_is_refused() -> Result<()> {
-    let bed = Bed::on(Shared::own().await?, "held").await?;
-    let server = &bed.shared.butler.kube_apiserver;
-    let kubeconfig = bed.shared.butler.kubeconfig();
+    let site = ButlerSite::saved_on(Shared::own().await?, "held").await?;
+    let server = &site.shared.butler.kube_apiserver;
+    let kubeconfig = site.shared.butler.kubeconfig();
     let mut cluster = server.read(CLUSTER).await?;
     cluster["spec"]["workers"]["replicas"] = json!(1);
     server.replace(CLUSTER, &cluster).await?;
@@ -34,7 +33,7 @@ async fn contents_are_planned_and_tried_and_what_differs_is_refused() -> Result<
     server.replace(&secret, &changed).await?;
 
     let plan = ["--only", "resources"];
-    let planned = bed.plan(&kubeconfig, &plan).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&kubeconfig, &plan).await?.ended_with(0)?.json()?;
     let alpha = format!("tenantclusters.butler.butlerlabs.dev/namespaces/{TENANTS}/alpha");
     let alpha = said(&planned, &alpha)?;
     assert_eq!(alpha["outcome"], "changed", "{alpha:#}");
@@ -53,7 +52,7 @@ async fn contents_are_planned_and_tried_and_what_differs_is_refused() -> Result<
     let mut cluster = server.read(CLUSTER).await?;
     cluster["metadata"]["annotations"] = json!({ "somebody": "since" });
     server.replace(CLUSTER, &cluster).await?;
-    let restore = bed.restore(&kubeconfig).output().await?.ended_with(6)?;
+    let restore = site.restore(&kubeconfig).ended_with(6).await?;
     assert!(
         restore
             .stderr

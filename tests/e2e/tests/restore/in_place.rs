@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared, TENANTS};
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
 use super::compare::same;
 
 const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
@@ -16,20 +16,19 @@ const CLUSTERS: &str =
     "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/tenantclusters";
 
 /// Returns the id of the newest restore point.
-pub(crate) async fn newest(bed: &Bed) -> Result<String> {
-    let list = bed
+pub(crate) async fn newest(site: &ButlerSite) -> Result<String> {
+    let list = site
         .restore_cli("list")
         .args(["--output", "json"])
-        .output()
+        .json()
         .await?;
-    let list = list.ended_with(0)?.json()?;
     let id = list["restorePoints"][0]["id"].as_str();
     Ok(id.context("no restore point")?.to_owned())
 }
 
 /// Makes changes after the snapshot: a new object, a changed spec, a changed status, a new Secret.
-pub(crate) async fn changes(bed: &Bed) -> Result<()> {
-    let server = &bed.shared.butler.kube_apiserver;
+pub(crate) async fn changes(site: &ButlerSite) -> Result<()> {
+    let server = &site.shared.butler.kube_apiserver;
     let team = json!({
         "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
         "metadata": { "name": "search", "finalizers": ["butler.butlerlabs.dev/team"] },
@@ -58,35 +57,26 @@ pub(crate) async fn changes(bed: &Bed) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_without_etcd_comes_back_and_forward() -> Result<()> {
-    let mut bed = Bed::on(Shared::own().await?, "in-place").await?;
-    let first = newest(&bed).await?;
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let uids = uids(&bed).await?;
-    changes(&bed).await?;
+    let mut site = ButlerSite::saved_on(Shared::own().await?, "in-place").await?;
+    let first = newest(&site).await?;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let uids = uids(&site).await?;
+    changes(&site).await?;
     let later = [
         "--component",
         "crds,resources,sealed-secrets,kubeconfigs,secrets",
     ];
-    bed.backupd("snapshot")
-        .args(later)
-        .output()
-        .await?
-        .ended_with(0)?;
-    let last = newest(&bed).await?;
+    site.backupd("snapshot").args(later).ended_with(0).await?;
+    let last = newest(&site).await?;
     assert_ne!(first, last);
 
     // The disaster.
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
-    let plan = bed
+    let plan = site
         .restore_cli("plan")
         .args([&first, "--forward-to", "latest"]);
-    let plan = plan
-        .args(["--output", "json"])
-        .output()
-        .await?
-        .ended_with(0)?
-        .json()?;
+    let plan = plan.args(["--output", "json"]).json().await?;
     let planned = &plan["plan"];
     assert_eq!(
         planned["steps"],
@@ -112,28 +102,28 @@ async fn a_cluster_without_etcd_comes_back_and_forward() -> Result<()> {
     );
 
     // The way back. The API server comes when etcd does, as a node's does.
-    let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
-    let ran = bed.brought_back(running).await?;
+    let running = site.restore(&kubeconfig).args(["--settle", "1"]).start()?;
+    let ran = site.brought_back(running).await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
     assert_eq!(ran["objects"]["created"], 2, "{ran:#}");
     assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
 
     let skipped: BTreeSet<String> = super::rebuild::skipped(&plan);
-    same(&bed, &kubeconfig, &skipped).await?;
+    same(&site, &kubeconfig, &skipped).await?;
     // It is the same cluster: objects from before the snapshot have their UIDs.
-    let now = self::uids(&bed).await?;
+    let now = self::uids(&site).await?;
     assert!(uids.is_subset(&now), "{:?}", uids.difference(&now));
-    let status = bed.restore_cli("status").args(["--output", "json"]);
-    let status = status.output().await?.ended_with(0)?.json()?;
+    let status = site.restore_cli("status").args(["--output", "json"]);
+    let status = status.json().await?;
     let told = status["etcd"].to_string();
     assert!(told.contains("etcd is healthy"), "{status:#}");
     Ok(())
 }
 
 /// Returns the UIDs of all objects of tenants.
-async fn uids(bed: &Bed) -> Result<BTreeSet<String>> {
-    let kubeconfig = bed.shared.butler.kubeconfig();
+async fn uids(site: &ButlerSite) -> Result<BTreeSet<String>> {
+    let kubeconfig = site.shared.butler.kubeconfig();
     let mut uids = BTreeSet::new();
     for kind in [
         "tenantclusters.butler.butlerlabs.dev",
@@ -141,7 +131,7 @@ async fn uids(bed: &Bed) -> Result<BTreeSet<String>> {
         "ipallocations.butler.butlerlabs.dev",
         "teams.butler.butlerlabs.dev",
     ] {
-        for object in bed.listed(&kubeconfig, kind).await? {
+        for object in site.listed(&kubeconfig, kind).await? {
             uids.insert(
                 object["metadata"]["uid"]
                     .as_str()
@@ -155,9 +145,9 @@ async fn uids(bed: &Bed) -> Result<BTreeSet<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Result<()> {
-    let bed = Bed::on(Shared::own().await?, "mended").await?;
-    let server = &bed.shared.butler.kube_apiserver;
-    let kubeconfig = bed.shared.butler.kubeconfig();
+    let site = ButlerSite::saved_on(Shared::own().await?, "mended").await?;
+    let server = &site.shared.butler.kube_apiserver;
+    let kubeconfig = site.shared.butler.kubeconfig();
     let path = format!("{CLUSTERS}/alpha");
     let mut cluster = server.read(&path).await?;
     cluster["spec"]["workers"]["replicas"] = json!(1);
@@ -171,7 +161,9 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
     let maps = format!("/api/v1/namespaces/{SYSTEM}/configmaps");
     server.create(&maps, &extra).await?;
     // Somebody stops one since.
-    let clusters = bed.listed(&kubeconfig, "clusters.cluster.x-k8s.io").await?;
+    let clusters = site
+        .listed(&kubeconfig, "clusters.cluster.x-k8s.io")
+        .await?;
     let stopped = clusters.first().context("no Cluster")?;
     let text = |pointer: &str| stopped.pointer(pointer).and_then(Value::as_str);
     let stopped = format!(
@@ -184,7 +176,7 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
     assert_ne!(cluster["spec"]["paused"], true);
     cluster["spec"]["paused"] = json!(true);
     server.replace(&stopped, &cluster).await?;
-    let planned = bed.plan(&kubeconfig, &["--only", "resources"]).await?;
+    let planned = site.plan(&kubeconfig, &["--only", "resources"]).await?;
     let planned = planned.ended_with(0)?.json()?;
     let findings = planned["plan"]["findings"].to_string();
     assert!(
@@ -192,17 +184,12 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
         "{findings}"
     );
 
-    let restore = bed
+    let restore = site
         .restore_cli("restore")
         .args(["resources", "latest", "--settle", "1"]);
     let restore = restore.args(["--yes", "--target", "butler-mgmt", "--output", "json"]);
-    let restore = restore
-        .arg("--kubeconfig")
-        .arg(&kubeconfig)
-        .output()
-        .await?;
-    let ran = restore.ended_with(0)?.json()?;
-    let journal = bed
+    let ran = restore.arg("--kubeconfig").arg(&kubeconfig).json().await?;
+    let journal = site
         .folder
         .path()
         .join(ran["journal"].as_str().context("no journal")?);

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use e2e::butler::{SYSTEM, Shared};
 use e2e::etcd::rpc::RangeRequest;
 use e2e::run::Command;
+use e2e::site::{ButlerSite, journal_in};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::bed::{Bed, journal_in};
 use super::compare::same;
 use super::in_place::{changes, newest};
 
@@ -23,7 +23,7 @@ const MANY: usize = 140;
 /// Time limit. No point is this late, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Killer that kills the restore of a bed repeatedly.
+/// Killer that kills the restore of a site repeatedly.
 struct Killer {
     restore: Command,
     resume: Command,
@@ -83,8 +83,8 @@ fn is_alive(id: u32) -> bool {
 }
 
 /// Returns how often each key of etcd below these prefixes was written since it was made.
-async fn writes(bed: &Bed, prefixes: &[&str]) -> Result<BTreeMap<String, i64>> {
-    let client = bed.shared.butler.etcd.client().await?;
+async fn writes(site: &ButlerSite, prefixes: &[&str]) -> Result<BTreeMap<String, i64>> {
+    let client = site.shared.butler.etcd.client().await?;
     let mut writes = BTreeMap::new();
     for prefix in prefixes {
         let request = RangeRequest {
@@ -109,7 +109,7 @@ const PREFIXES: [&str; 4] = [
 ];
 
 /// Makes a webhook that has to be parked, and whose server is never called.
-async fn webhook(bed: &Bed) -> Result<()> {
+async fn webhook(site: &ButlerSite) -> Result<()> {
     let object = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
@@ -125,7 +125,7 @@ async fn webhook(bed: &Bed) -> Result<()> {
         }],
     });
     let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-    bed.shared
+    site.shared
         .butler
         .kube_apiserver
         .create(path, &object)
@@ -133,8 +133,8 @@ async fn webhook(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn teams(bed: &Bed) -> Result<()> {
-    let server = &bed.shared.butler.kube_apiserver;
+async fn teams(site: &ButlerSite) -> Result<()> {
+    let server = &site.shared.butler.kube_apiserver;
     for number in 0..MANY {
         let name = format!("later-{number:03}");
         let team = json!({
@@ -152,35 +152,35 @@ async fn teams(bed: &Bed) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Result<()> {
-    let mut bed = Bed::on(Shared::own().await?, "killed-in-place").await?;
-    webhook(&bed).await?;
-    bed.backupd("snapshot").output().await?.ended_with(0)?;
-    let first = newest(&bed).await?;
-    let snapshot = writes(&bed, &PREFIXES).await?;
-    changes(&bed).await?;
-    teams(&bed).await?;
+    let mut site = ButlerSite::saved_on(Shared::own().await?, "killed-in-place").await?;
+    webhook(&site).await?;
+    site.backupd("snapshot").ended_with(0).await?;
+    let first = newest(&site).await?;
+    let snapshot = writes(&site, &PREFIXES).await?;
+    changes(&site).await?;
+    teams(&site).await?;
     let later = "crds,resources,sealed-secrets,kubeconfigs,secrets";
-    let later = bed.backupd("snapshot").args(["--component", later]);
-    later.output().await?.ended_with(0)?;
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let later = site.backupd("snapshot").args(["--component", later]);
+    later.ended_with(0).await?;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
-    let plan = bed.restore_cli("plan");
+    let plan = site.restore_cli("plan");
     let plan = plan.args([&first, "--forward-to", "latest", "--output", "json"]);
-    let plan = plan.output().await?.ended_with(0)?.json()?;
+    let plan = plan.json().await?;
 
-    let resume = bed.restore_cli("resume");
+    let resume = site.restore_cli("resume");
     let mut killer = Killer {
-        restore: bed.restore(&kubeconfig).args(["--settle", "1"]),
+        restore: site.restore(&kubeconfig).args(["--settle", "1"]),
         resume: resume
             .args(["--settle", "1", "--output", "json"])
             .arg("--kubeconfig")
             .arg(&kubeconfig),
-        folder: bed.folder.path().join("butler-restores"),
+        folder: site.folder.join("butler-restores"),
         kills: Vec::new(),
     };
     // Nodes that boot accept the upload and refuse the bootstrap.
-    for node in bed.shared.butler.talos.nodes() {
+    for node in site.shared.butler.talos.nodes() {
         node.fault(|faults| faults.booting = true);
     }
     killer.at(&["begun"], 0).await?;
@@ -188,7 +188,7 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
     killer.at(&["phaseBegun", "etcd"], 10).await?;
     killer.at(&["uploading"], 0).await?;
     killer.at(&["waiting: "], 0).await?;
-    for node in bed.shared.butler.talos.nodes() {
+    for node in site.shared.butler.talos.nodes() {
         node.heal();
     }
     killer.at(&["bootstrap accepted"], 0).await?;
@@ -198,13 +198,13 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
     killer.at(&["phaseDone", "etcd"], 0).await?;
     killer.at(&["resumed"], 700).await?;
     let calls = |name: &str| {
-        let seen = bed.shared.butler.talos.seen();
+        let seen = site.shared.butler.talos.seen();
         seen.iter().filter(|call| call.method == name).count()
     };
     // Uploads that were cut off, and the one that counted.
     let uploads = calls("EtcdRecover");
     assert!((1..=3).contains(&uploads), "{uploads}");
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     e2e::wait::until("etcd", LIMIT, async || {
         ensure!(shared.butler.talos.etcd_runs(), "not yet");
         Ok(())
@@ -238,7 +238,7 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
     }
     assert!(killer.kills.len() >= 30, "{}", killer.kills.len());
 
-    let ran = killer.resume.output().await?.ended_with(0)?.json()?;
+    let ran = killer.resume.json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
     assert_eq!(ran["objects"]["created"], MANY + 2, "{ran:#}");
@@ -251,12 +251,16 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
         "{ran:#}"
     );
     let skipped: BTreeSet<String> = super::rebuild::skipped(&plan);
-    same(&bed, &kubeconfig, &skipped).await?;
-    nothing_twice(&bed, &killer, &snapshot).await
+    same(&site, &kubeconfig, &skipped).await?;
+    nothing_twice(&site, &killer, &snapshot).await
 }
 
 /// Checks the writes of each key, as etcd counts them.
-async fn nothing_twice(bed: &Bed, killer: &Killer, snapshot: &BTreeMap<String, i64>) -> Result<()> {
+async fn nothing_twice(
+    site: &ButlerSite,
+    killer: &Killer,
+    snapshot: &BTreeMap<String, i64>,
+) -> Result<()> {
     let journal = killer.journal()?.context("no journal")?;
     let lines: Vec<Value> = journal
         .lines()
@@ -275,7 +279,7 @@ async fn nothing_twice(bed: &Bed, killer: &Killer, snapshot: &BTreeMap<String, i
         "something was stopped twice: {parked:?}"
     );
     let mut wrong = Vec::new();
-    for (key, now) in writes(bed, &PREFIXES).await? {
+    for (key, now) in writes(site, &PREFIXES).await? {
         let before = snapshot.get(&key).copied();
         let object = key.rsplit('/').next().unwrap_or_default();
         let is_parked = parked

@@ -9,26 +9,26 @@ use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::id::RestorePointId;
 use e2e::butler::Shared;
-use e2e::run::Output;
+use e2e::run::{Output, tells};
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
 use super::in_place::newest;
 
 const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
 
-async fn snapshot(bed: &Bed, components: &str) -> Result<String> {
-    let snapshot = bed.backupd("snapshot").args(["--component", components]);
-    snapshot.output().await?.ended_with(0)?;
-    newest(bed).await
+async fn snapshot(site: &ButlerSite, components: &str) -> Result<String> {
+    let snapshot = site.backupd("snapshot").args(["--component", components]);
+    snapshot.ended_with(0).await?;
+    newest(site).await
 }
 
-async fn team(bed: &Bed, name: &str) -> Result<()> {
+async fn team(site: &ButlerSite, name: &str) -> Result<()> {
     let team = json!({
         "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
         "metadata": { "name": name }, "spec": { "displayName": name, "access": {} },
     });
-    bed.shared
+    site.shared
         .butler
         .kube_apiserver
         .create(TEAMS, &team)
@@ -36,9 +36,9 @@ async fn team(bed: &Bed, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn ran(bed: &Bed, args: &[&str]) -> Result<Output> {
+async fn ran(site: &ButlerSite, args: &[&str]) -> Result<Output> {
     let (command, args) = args.split_first().context("no command")?;
-    bed.restore_cli(command).args(args).output().await
+    site.restore_cli(command).args(args).output().await
 }
 
 /// Checks the line about restore points that were passed over: there is one, and it names all of `words`.
@@ -53,16 +53,16 @@ fn passed(output: &Output, words: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn latest_is_the_newest_that_has_what_is_needed() -> Result<()> {
-    let mut bed = Bed::on(Shared::own().await?, "latest").await?;
-    let whole = newest(&bed).await?;
+    let mut site = ButlerSite::saved_on(Shared::own().await?, "latest").await?;
+    let whole = newest(&site).await?;
     // As in the default schedule: etcd alone, objects when they change.
-    let etcd = snapshot(&bed, "etcd").await?;
-    team(&bed, "later").await?;
-    let resources = snapshot(&bed, "resources").await?;
-    let sealing = snapshot(&bed, "sealed-secrets").await?;
+    let etcd = snapshot(&site, "etcd").await?;
+    team(&site, "later").await?;
+    let resources = snapshot(&site, "resources").await?;
+    let sealing = snapshot(&site, "sealed-secrets").await?;
 
     let fetch = ["fetch", "latest", "--component", "etcd", "--to", "etcd.db"];
-    let fetched = ran(&bed, &[&fetch[..], &["--output", "json"]].concat()).await?;
+    let fetched = ran(&site, &[&fetch[..], &["--output", "json"]].concat()).await?;
     passed(
         &fetched,
         &[&etcd, &sealing, "2 newer ones", "sealed-secrets"],
@@ -70,25 +70,25 @@ async fn latest_is_the_newest_that_has_what_is_needed() -> Result<()> {
     assert_eq!(fetched.ended_with(0)?.json()?["restorePoint"], json!(etcd));
 
     let get = ["resources", "get", "team", "later", "--output", "json"];
-    let got = ran(&bed, &get).await?;
+    let got = ran(&site, &get).await?;
     passed(&got, &[&resources, &sealing]);
     assert_eq!(got.ended_with(0)?.json()?["metadata"]["name"], "later");
     let got = ran(
-        &bed,
+        &site,
         &["resources", "get", "crd", "teams.butler.butlerlabs.dev"],
     )
     .await?;
     passed(&got.ended_with(0)?, &[&whole, &sealing]);
 
-    let verify = ran(&bed, &["verify-tenants", "latest", "--output", "json"]).await?;
+    let verify = ran(&site, &["verify-tenants", "latest", "--output", "json"]).await?;
     passed(&verify, &[&resources]);
     let verified = verify.ended_with(0)?.json()?;
     assert_eq!(verified["restorePoint"], json!(resources));
 
-    let runbook = ran(&bed, &["runbook", "latest", "--mode", "in-place"]).await?;
+    let runbook = ran(&site, &["runbook", "latest", "--mode", "in-place"]).await?;
     passed(&runbook, &[&etcd]);
     assert!(runbook.ended_with(0)?.stdout.contains(&etcd));
-    let runbook = ran(&bed, &["runbook", "latest", "--mode", "rebuild"]).await?;
+    let runbook = ran(&site, &["runbook", "latest", "--mode", "rebuild"]).await?;
     passed(&runbook, &[&whole, "3 newer ones"]);
     assert!(runbook.ended_with(0)?.stdout.contains(&whole));
 
@@ -100,20 +100,19 @@ async fn latest_is_the_newest_that_has_what_is_needed() -> Result<()> {
         "--output",
         "json",
     ];
-    let planned = ran(&bed, &plan).await?;
+    let planned = ran(&site, &plan).await?;
     passed(&planned, &[&whole]);
     let planned = planned.ended_with(0)?.json()?;
     assert_eq!(planned["plan"]["restorePoint"]["id"], json!(whole));
 
-    back(&mut bed, &etcd, &resources, &whole).await
+    back(&mut site, &etcd, &resources, &whole).await
 }
 
 /// Puts restore point `like` again, as if it was made at `id`'s time plus `milliseconds`: without encryption
 /// and without a signature, as by somebody who may write to the bucket.
-fn plant(bed: &Bed, like: &str, id: &str, milliseconds: i64) -> Result<()> {
-    let butler = &bed.shared.butler;
+fn plant(site: &ButlerSite, like: &str, id: &str, milliseconds: i64) -> Result<()> {
     // The S3 server keeps objects as files.
-    let folder = butler.s3.objects().join(&butler.bucket).join(bed.prefix());
+    let folder = site.objects();
     let (time, digits) = like.split_once('-').context("no id")?;
     let is = |name: &str| name.starts_with(&format!("{time}-{digits}"));
     let files = std::fs::read_dir(folder.join("manifests"))?;
@@ -142,15 +141,17 @@ fn plant(bed: &Bed, like: &str, id: &str, milliseconds: i64) -> Result<()> {
 }
 
 /// Restores etcd from one restore point, and later changes from the other.
-async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result<()> {
+async fn back(site: &mut ButlerSite, etcd: &str, resources: &str, whole: &str) -> Result<()> {
     // They would be the base, the source of the objects, and the snapshot.
-    plant(bed, whole, etcd, -1)?;
-    plant(bed, whole, &newest(bed).await?, 1)?;
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    plant(site, whole, etcd, -1)?;
+    plant(site, whole, &newest(site).await?, 1)?;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
-    let plan = bed.restore_cli("plan").args(["latest", "--output", "json"]);
-    let plan = plan.output().await?.ended_with(0)?;
+    let plan = site
+        .restore_cli("plan")
+        .args(["latest", "--output", "json"]);
+    let plan = plan.ended_with(0).await?;
     let told = plan
         .stderr
         .matches("not signed by a key of --trust")
@@ -170,60 +171,58 @@ async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result
     let made: Vec<&Value> = objects.iter().filter(made).collect();
     assert_eq!(made.len(), 1, "{made:#?}");
 
-    let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
-    let ran = bed.brought_back(running).await?;
+    let running = site.restore(&kubeconfig).args(["--settle", "1"]).start()?;
+    let ran = site.brought_back(running).await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
     assert_eq!(ran["objects"].get("left"), None, "{ran:#}");
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
-    let server = &bed.shared.butler.kube_apiserver;
+    let server = &site.shared.butler.kube_apiserver;
     server.read(&format!("{TEAMS}/later")).await?;
-    alone(bed, etcd).await
+    alone(site, etcd).await
 }
 
 /// Checks that with nothing newer than etcd's snapshot nothing is brought forward.
-async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
-    let etcd = snapshot(bed, "etcd").await?;
+async fn alone(site: &mut ButlerSite, before: &str) -> Result<()> {
+    let etcd = snapshot(site, "etcd").await?;
     assert!(etcd.as_str() > before);
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
-    let plan = bed.restore_cli("plan").args(["latest", "--output", "json"]);
-    let plan = plan.output().await?.ended_with(0)?;
-    assert!(
-        plan.stderr.contains("they come back as etcd has them"),
-        "{}",
-        plan.stderr
-    );
+    let plan = site
+        .restore_cli("plan")
+        .args(["latest", "--output", "json"]);
+    let plan = plan.ended_with(0).await?;
+    tells(&plan, &["they come back as etcd has them"]);
     let plan = plan.json()?;
     assert_eq!(plan["plan"]["steps"], json!(["etcd", "verify"]), "{plan:#}");
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let running = bed.restore(&kubeconfig).start()?;
-    let ran = bed.brought_back(running).await?;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let running = site.restore(&kubeconfig).start()?;
+    let ran = site.brought_back(running).await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
-    let server = &bed.shared.butler.kube_apiserver;
+    let server = &site.shared.butler.kube_apiserver;
     server.read(&format!("{TEAMS}/later")).await?;
-    unasked(bed).await
+    unasked(site).await
 }
 
 /// Checks that without a kubeconfig etcd is restored alone, without waiting for an API.
-async fn unasked(bed: &mut Bed) -> Result<()> {
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+async fn unasked(site: &mut ButlerSite) -> Result<()> {
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
-    let config = bed.folder.path().join("butler.yaml");
+    let config = site.folder.join("butler.yaml");
     let text = std::fs::read_to_string(&config)?;
     let unconfigured = text.lines().filter(|line| !line.contains("kubeconfig"));
     let unconfigured: Vec<&str> = unconfigured.collect();
     std::fs::write(&config, unconfigured.join("\n"))?;
-    let plan = bed.restore_cli("plan").args(["latest", "--only", "etcd"]);
-    let plan = plan.output().await?.ended_with(0)?;
+    let plan = site.restore_cli("plan").args(["latest", "--only", "etcd"]);
+    let plan = plan.ended_with(0).await?;
     let told = "the Kubernetes API is not asked whether it is back";
     assert!(
         plan.stdout.replace('\n', " ").contains(told),
         "{}",
         plan.stdout
     );
-    let restore = bed
+    let restore = site
         .restore_cli("restore")
         .args(["--plan", "restore-plan.json"]);
     let restore = restore.args(["--yes", "--target", "butler-mgmt", "--output", "json"]);
@@ -231,6 +230,6 @@ async fn unasked(bed: &mut Bed) -> Result<()> {
     let ended = tokio::time::timeout(Duration::from_secs(300), restore.output()).await??;
     let ran = ended.ended_with(0)?.json()?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.resume().await
 }

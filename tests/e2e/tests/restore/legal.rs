@@ -8,10 +8,10 @@ use e2e::butler::Shared;
 use e2e::fresh::Fresh;
 use e2e::kube_apiserver::KubeApiserver;
 use e2e::run::Command;
+use e2e::site::ButlerSite;
 use e2e::tools::{self, Tool};
 use serde_json::{Value, json};
 
-use super::bed::Bed;
 use super::compare::nothing_to_do;
 use super::sources::git;
 
@@ -87,15 +87,20 @@ fn nested(levels: usize) -> String {
 }
 
 /// Makes an object that is too deep for this test's own types.
-async fn make_deep(bed: &Bed, server: &KubeApiserver, name: &str, levels: usize) -> Result<()> {
+async fn make_deep(
+    site: &ButlerSite,
+    server: &KubeApiserver,
+    name: &str,
+    levels: usize,
+) -> Result<()> {
     let text = sample(name, &json!("SPEC")).to_string();
     let text = text.replace("\"SPEC\"", &nested(levels));
-    let file = bed.folder.path().join(format!("{name}.json"));
+    let file = site.folder.join(format!("{name}.json"));
     std::fs::write(&file, text)?;
     let kubectl = Command::new(tools::path(Tool::Kubectl).await?);
     let kubectl = kubectl.arg("--kubeconfig").arg(server.kubeconfig());
     let create = kubectl.args(["create", "--raw", SAMPLES, "-f"]).arg(&file);
-    create.output().await?.ended_with(0)?;
+    create.ended_with(0).await?;
     Ok(())
 }
 
@@ -132,31 +137,31 @@ async fn what_the_api_server_takes_comes_back() -> Result<()> {
         });
         server.create(BINDINGS, &binding).await?;
     }
-    let bed = Bed::on(Arc::clone(&shared), "legal").await?;
-    make_deep(&bed, server, "deep", LEVELS).await?;
-    bed.backupd("snapshot").output().await?.ended_with(0)?;
-    let verify = bed.restore_cli("verify").arg("latest");
-    verify.output().await?.ended_with(0)?;
+    let site = ButlerSite::saved_on(Arc::clone(&shared), "legal").await?;
+    make_deep(&site, server, "deep", LEVELS).await?;
+    site.backupd("snapshot").ended_with(0).await?;
+    let verify = site.restore_cli("verify").arg("latest");
+    verify.ended_with(0).await?;
 
     // A stock tar makes files of all of it.
-    let fetched = bed.fetch("resources").await?;
-    let files = bed.folder.make("files")?;
+    let fetched = site.fetched("resources").await?;
+    let files = site.folder.make("files")?;
     let tar = Command::new("tar")
         .arg("-xf")
         .arg(&fetched)
         .arg("-C")
         .arg(&files);
-    tar.output().await?.ended_with(0)?;
+    tar.ended_with(0).await?;
     let bindings = "resources/rolebindings.rbac.authorization.k8s.io/namespaces/butler-system";
     let file = files.join(bindings).join("DOM%5Cuser.json");
     let binding: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
     assert_eq!(binding["metadata"]["name"], "DOM\\user");
 
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
     let rebuild = ["--mode", "rebuild"];
-    bed.plan(&kubeconfig, &rebuild).await?.ended_with(0)?;
-    let ran = bed.restored(&kubeconfig).await?;
+    site.plan(&kubeconfig, &rebuild).await?.ended_with(0)?;
+    let ran = site.restored(&kubeconfig).await?;
     assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
     let (before, after) = (seen(server).await?, seen(&fresh.kube_apiserver).await?);
     assert_eq!(before, after);
@@ -166,11 +171,11 @@ async fn what_the_api_server_takes_comes_back() -> Result<()> {
     }
     let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/butler-restore";
     assert_eq!(fresh.kube_apiserver.get(lease).await?.0.as_u16(), 404);
-    let again = bed.plan(&kubeconfig, &rebuild).await?.ended_with(0)?;
+    let again = site.plan(&kubeconfig, &rebuild).await?.ended_with(0)?;
     nothing_to_do(&again.json()?)?;
 
     // Git does not have it, so no part of it is rewritten.
-    let fleet = bed.folder.make("fleet")?;
+    let fleet = site.folder.make("fleet")?;
     let map =
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: butler-system}\n";
     std::fs::write(fleet.join("map.yaml"), map)?;
@@ -186,7 +191,7 @@ async fn what_the_api_server_takes_comes_back() -> Result<()> {
         "--from",
         "git:fleet#main",
     ];
-    let planned = bed.plan(&own, &from_git).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&own, &from_git).await?.ended_with(0)?.json()?;
     let objects = planned["plan"]["objects"]
         .as_array()
         .context("no objects")?;
@@ -196,14 +201,17 @@ async fn what_the_api_server_takes_comes_back() -> Result<()> {
     assert_eq!(sample, None);
 
     // Deeper than any restore reads: only this object is lost, and each reader reports it.
-    make_deep(&bed, server, "deepest", TOO_DEEP).await?;
-    let taken = bed.backupd("snapshot").output().await?.ended_with(0)?;
+    make_deep(&site, server, "deepest", TOO_DEEP).await?;
+    let taken = site.backupd("snapshot").ended_with(0).await?;
     let said = format!("{}{}", taken.stdout, taken.stderr);
     assert!(said.contains("nested deeper"), "{said}");
-    let verified = bed.restore_cli("verify").arg("latest").output().await?;
-    let verified = verified.ended_with(3)?;
+    let verified = site
+        .restore_cli("verify")
+        .arg("latest")
+        .ended_with(3)
+        .await?;
     assert!(verified.stdout.contains("deepest"), "{}", verified.stdout);
-    let planned = bed.plan(&kubeconfig, &rebuild).await?;
+    let planned = site.plan(&kubeconfig, &rebuild).await?;
     let planned: Value = serde_json::from_str(&planned.stdout)?;
     let objects = planned["plan"]["objects"]
         .as_array()

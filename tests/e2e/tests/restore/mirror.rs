@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use e2e::fresh::Fresh;
 use e2e::git::{everything, git};
 use e2e::port::Port;
+use e2e::site::ButlerSite;
 use e2e::wait::until;
 
-use super::bed::Bed;
 use super::compare::same;
 use super::rebuild::skipped;
 
@@ -16,10 +16,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_mirrored_is_what_a_restore_reads() -> Result<()> {
-    let bed = Bed::new("mirror").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("mirror").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let folder = bed.folder.path();
+    let folder = site.folder.path();
     let init = [
         "init",
         "--quiet",
@@ -36,11 +36,11 @@ async fn what_was_mirrored_is_what_a_restore_reads() -> Result<()> {
 
     let port = Port::reserve()?;
     let listen = format!("127.0.0.1:{port}");
-    let run = bed.backupd("run").args(["--listen", &listen]);
+    let run = site.backupd("run").args(["--listen", &listen]);
     let daemon = run.args(["--health-listen", "127.0.0.1:0"]).start()?;
     let url = format!("http://{listen}");
     until("a restore point of the daemon", LIMIT, async || {
-        let snapshot = bed.backupd("snapshot").args(["--daemon", &url]);
+        let snapshot = site.backupd("snapshot").args(["--daemon", &url]);
         snapshot.output().await?.ended_with(0).map(drop)
     })
     .await?;
@@ -54,7 +54,7 @@ async fn what_was_mirrored_is_what_a_restore_reads() -> Result<()> {
     let output = daemon.ended().await?.ended_with(0)?;
 
     let all = everything(&bare).await?;
-    for canary in bed.shared.butler.canaries() {
+    for canary in site.shared.butler.canaries() {
         assert!(!all.contains(canary.as_str()), "a canary is in Git");
         assert!(
             !output.stderr.contains(canary.as_str()),
@@ -70,7 +70,7 @@ async fn what_was_mirrored_is_what_a_restore_reads() -> Result<()> {
     assert!(all.contains("kind: SealedSecret") && all.contains("encryptedData"));
 
     let from = ["--mode", "rebuild", "--from", "git:fleet.git#main"];
-    let planned = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
     let findings = planned["plan"]["findings"]
         .as_array()
         .context("no findings")?;
@@ -81,8 +81,8 @@ async fn what_was_mirrored_is_what_a_restore_reads() -> Result<()> {
     };
     let told: Vec<_> = findings.iter().filter(about_git).collect();
     assert!(told.is_empty(), "{told:#?}");
-    bed.restored(&kubeconfig).await?;
-    let compared = same(&bed, &kubeconfig, &skipped(&planned)).await?;
+    site.restored(&kubeconfig).await?;
+    let compared = same(&site, &kubeconfig, &skipped(&planned)).await?;
     assert!(compared.objects > 100, "{compared:?}");
     Ok(())
 }

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared, TENANTS};
 use e2e::fresh::Fresh;
 use e2e::kube_apiserver::KubeApiserver;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
 use super::compare::nothing_to_do;
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -182,8 +182,8 @@ async fn odd(server: &KubeApiserver) -> Result<()> {
 }
 
 /// Writes a definition into etcd as `v1beta1` could make it.
-async fn in_the_old_way(bed: &Bed, server: &KubeApiserver) -> Result<()> {
-    let etcd = bed.shared.butler.etcd.client().await?;
+async fn in_the_old_way(site: &ButlerSite, server: &KubeApiserver) -> Result<()> {
+    let etcd = site.shared.butler.etcd.client().await?;
     let key = "/registry/apiextensions.k8s.io/customresourcedefinitions/gadgets.example.org";
     let held = etcd.get(key).await?.context("no definition in etcd")?;
     let mut definition: Value = serde_json::from_slice(&held)?;
@@ -212,28 +212,24 @@ async fn in_the_old_way(bed: &Bed, server: &KubeApiserver) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_fresh_cluster_has_becomes_as_it_was() -> Result<()> {
-    let bed = Bed::on(Shared::own().await?, "own").await?;
-    let server = &bed.shared.butler.kube_apiserver;
+    let site = ButlerSite::saved_on(Shared::own().await?, "own").await?;
+    let server = &site.shared.butler.kube_apiserver;
     people(server).await?;
     odd(server).await?;
-    in_the_old_way(&bed, server).await?;
+    in_the_old_way(&site, server).await?;
     let all = ["--include-resources", "*"];
-    bed.backupd("snapshot")
-        .args(all)
-        .output()
-        .await?
-        .ended_with(0)?;
+    site.backupd("snapshot").args(all).ended_with(0).await?;
 
     // In place: nothing was changed, so there is nothing to do.
-    let mine = bed.shared.butler.kubeconfig();
+    let mine = site.shared.butler.kubeconfig();
     let only = ["--only", "crds,resources"];
-    let planned = bed.plan(&mine, &only).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&mine, &only).await?.ended_with(0)?.json()?;
     nothing_to_do(&planned)?;
 
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
     let rebuild = ["--mode", "rebuild"];
-    let planned = bed
+    let planned = site
         .plan(&kubeconfig, &rebuild)
         .await?
         .ended_with(0)?
@@ -283,7 +279,7 @@ async fn what_a_fresh_cluster_has_becomes_as_it_was() -> Result<()> {
         );
     }
 
-    let ran = bed.restored(&kubeconfig).await?;
+    let ran = site.restored(&kubeconfig).await?;
     assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
     let fresh = &fresh.kube_apiserver;
     let discovery = fresh.read(&format!("{ROLES}/system:discovery")).await?;
@@ -350,7 +346,7 @@ async fn what_a_fresh_cluster_has_becomes_as_it_was() -> Result<()> {
         "{gadgets:#}"
     );
 
-    let again = bed
+    let again = site
         .plan(&kubeconfig, &rebuild)
         .await?
         .ended_with(0)?

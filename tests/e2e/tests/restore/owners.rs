@@ -7,9 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
 use e2e::kube_apiserver::KubeApiserver;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 const PLANES: &str = "/apis/steward.butlerlabs.dev/v1alpha1/namespaces";
 const STEWARDS: &str = "/apis/controlplane.cluster.x-k8s.io/v1alpha1/namespaces";
@@ -58,9 +57,9 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     let second = made(server, SYSTEM, "ring-b", Some(&first)).await?;
     first["metadata"]["ownerReferences"] = json!([owned_by(&second)]);
     server.replace(&map(SYSTEM, "ring-a"), &first).await?;
-    let mut bed = Bed::on(shared, "in-place-owners").await?;
+    let mut site = ButlerSite::saved_on(shared, "in-place-owners").await?;
     let place = |name: &str| {
-        let tenants = bed.shared.butler.tenants().iter();
+        let tenants = site.shared.butler.tenants().iter();
         let mut found = tenants.filter(|tenant| tenant.name == name);
         found.next().map(|tenant| tenant.tenant_namespace.clone())
     };
@@ -68,7 +67,7 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     let beta = place("beta").context("no beta")?;
 
     // The collector is behind. A dependant that no restore point has is made; owners are deleted.
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.controllers.kill();
     let server = &shared.butler.kube_apiserver;
     let steward = format!("{STEWARDS}/{alpha}/stewardcontrolplanes/alpha");
@@ -86,9 +85,9 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     let other = format!("{STEWARDS}/{beta}/stewardcontrolplanes/beta");
     server.delete(&other).await?;
 
-    let kubeconfig = bed.shared.butler.kubeconfig();
+    let kubeconfig = site.shared.butler.kubeconfig();
     let only = ["--mode", "in-place", "--only", "resources"];
-    let plan = bed.plan(&kubeconfig, &only).await?.ended_with(0)?.json()?;
+    let plan = site.plan(&kubeconfig, &only).await?.ended_with(0)?.json()?;
     let objects = plan["plan"]["objects"].as_array().context("no objects")?;
     let planned = |path: String| {
         let path = format!("resources/{path}.json");
@@ -119,12 +118,12 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
         assert_eq!(planned(path.clone()), Some(changed), "{path}");
     }
 
-    let restore = bed.restore(&kubeconfig).args(["--settle", "3"]);
-    let ran = restore.output().await?.ended_with(0)?.json()?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "3"]);
+    let ran = restore.json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
 
     // The collector checks everything.
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.controllers.restart().await?;
     tokio::time::sleep(Duration::from_secs(45)).await;
     let server = &shared.butler.kube_apiserver;
@@ -153,12 +152,12 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     let owners = owners.unwrap_or_default();
     assert_eq!(owners.len(), 1, "{owners:#?}");
     assert_eq!(owners[0]["controller"], true);
-    beside_a_collector(&mut bed, &alpha).await
+    beside_a_collector(&mut site, &alpha).await
 }
 
 /// Does the same with a collector at work while the restore writes the rest.
-async fn beside_a_collector(bed: &mut Bed, alpha: &str) -> Result<()> {
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+async fn beside_a_collector(site: &mut ButlerSite, alpha: &str) -> Result<()> {
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.controllers.kill();
     let server = &shared.butler.kube_apiserver;
     let steward = format!("{STEWARDS}/{alpha}/stewardcontrolplanes/alpha");
@@ -166,11 +165,11 @@ async fn beside_a_collector(bed: &mut Bed, alpha: &str) -> Result<()> {
     for name in ["chain-a", "ring-a", "ring-b"] {
         server.delete(&map(SYSTEM, name)).await?;
     }
-    let kubeconfig = bed.shared.butler.kubeconfig();
+    let kubeconfig = site.shared.butler.kubeconfig();
     let only = ["--mode", "in-place", "--only", "resources"];
-    bed.plan(&kubeconfig, &only).await?.ended_with(0)?;
-    let restore = bed.restore(&kubeconfig).args(["--settle", "20"]).start()?;
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    site.plan(&kubeconfig, &only).await?.ended_with(0)?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "20"]).start()?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     // A collector that runs before the owners exist deletes objects that name them, which the plan or the end
     // reports. Owners come first, and objects that name them with them: from then on it may run.
     let plane = format!("{PLANES}/{alpha}/tenantcontrolplanes/alpha");
@@ -191,7 +190,7 @@ async fn beside_a_collector(bed: &mut Bed, alpha: &str) -> Result<()> {
     let ran = restore.ended().await?.ended_with(0)?.json()?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let server = &bed.shared.butler.kube_apiserver;
+    let server = &site.shared.butler.kube_apiserver;
     for (owner, held) in [
         (steward, plane),
         (map(SYSTEM, "chain-a"), map(SYSTEM, "chain-b")),

@@ -2,9 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use e2e::butler::Shared;
+use e2e::run::tells;
+use e2e::site::ButlerSite;
 use serde_json::Value;
 
-use super::bed::Bed;
 use super::in_place::newest;
 
 const LOST: &str = "/registry/secrets/default/lost-key";
@@ -13,19 +14,19 @@ const END: &str = "complete, but the restore point was partial";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_from_a_partial_restore_point_says_so() -> Result<()> {
-    let bed = Bed::on(Shared::own().await?, "partial").await?;
-    let whole = newest(&bed).await?;
-    let etcd = bed.shared.butler.etcd.client().await?;
+    let site = ButlerSite::saved_on(Shared::own().await?, "partial").await?;
+    let whole = newest(&site).await?;
+    let etcd = site.shared.butler.etcd.client().await?;
     etcd.put(LOST, OF_LAST_YEAR).await?;
-    bed.backupd("snapshot").output().await?.ended_with(7)?;
-    let partial = newest(&bed).await?;
+    site.backupd("snapshot").ended_with(7).await?;
+    let partial = newest(&site).await?;
     assert_ne!(whole, partial);
     etcd.remove(LOST).await?;
 
     // `latest` is the one that is whole.
-    let kubeconfig = bed.shared.butler.kubeconfig();
+    let kubeconfig = site.shared.butler.kubeconfig();
     let steps = ["--only", "crds,resources"];
-    let planned = bed.plan(&kubeconfig, &steps).await?;
+    let planned = site.plan(&kubeconfig, &steps).await?;
     let told = planned.stderr.clone();
     assert!(
         told.contains("passed over") && told.contains("default/lost-key"),
@@ -34,9 +35,8 @@ async fn a_restore_from_a_partial_restore_point_says_so() -> Result<()> {
     let planned = planned.ended_with(0)?.json()?;
     assert_eq!(planned["plan"]["restorePoint"]["id"], *whole);
 
-    let plan = bed.restore_cli("plan").arg(&partial).args(steps);
-    let planned = plan.args(["--output", "json"]).output().await?;
-    let planned = planned.ended_with(0)?.json()?;
+    let plan = site.restore_cli("plan").arg(&partial).args(steps);
+    let planned = plan.args(["--output", "json"]).json().await?;
     let findings = planned["plan"]["findings"]
         .as_array()
         .context("no findings")?;
@@ -58,12 +58,12 @@ async fn a_restore_from_a_partial_restore_point_says_so() -> Result<()> {
         );
     }
 
-    let ran = bed
+    let ran = site
         .restore(&kubeconfig)
         .args(["--settle", "1"])
-        .output()
-        .await?;
-    let ran = ran.ended_with(7)?.json()?;
+        .ended_with(7)
+        .await?
+        .json()?;
     assert_eq!(ran["ended"], END, "{ran:#}");
     let lacks = ran["findings"].to_string();
     assert!(
@@ -71,19 +71,19 @@ async fn a_restore_from_a_partial_restore_point_says_so() -> Result<()> {
         "{ran:#}"
     );
     let journal = ran["journal"].as_str().context("no journal")?;
-    let status = bed
+    let status = site
         .restore_cli("status")
         .args([journal, "--output", "json"]);
-    let status = status.output().await?.ended_with(7)?.json()?;
+    let status = status.ended_with(7).await?.json()?;
     assert_eq!(status["ended"], END, "{status:#}");
-    let resume = bed.restore_cli("resume").arg(journal);
-    let resumed = resume.output().await?.ended_with(7)?;
-    assert!(resumed.stderr.contains(END), "{}", resumed.stderr);
+    let resume = site.restore_cli("resume").arg(journal);
+    let resumed = resume.ended_with(7).await?;
+    tells(&resumed, &[END]);
 
-    let runbook = bed
+    let runbook = site
         .restore_cli("runbook")
         .args([&partial, "--mode", "rebuild"]);
-    let runbook = runbook.output().await?.ended_with(0)?.stdout;
+    let runbook = runbook.ended_with(0).await?.stdout;
     assert!(
         runbook.contains(END) && runbook.contains("default/lost-key"),
         "{runbook}"

@@ -1,16 +1,16 @@
 //! Tests of programs around a restore: no program that a repository names is run, and the programs that are
 //! run get none of our environment.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use e2e::folder::set_mode;
 use e2e::fresh::Fresh;
 use e2e::git::GitHost;
 use e2e::run::Command;
+use e2e::site::ButlerSite;
 use tokio::net::TcpListener;
 
-use super::bed::Bed;
 use super::sources::git;
 
 /// Programs that a repository's own settings can name. Each writes its name to the file `marks`.
@@ -39,8 +39,7 @@ const HOOKS: [&str; 6] = [
 
 fn script(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, format!("#!/bin/sh\n{text}\n"))?;
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(path, mode).context("changing a mode")
+    set_mode(path, 0o755)
 }
 
 /// Makes a repository of one team, whose settings, hooks and attributes all name programs.
@@ -91,9 +90,9 @@ async fn hostile(folder: &Path, marks: &Path) -> Result<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_runs_no_program_of_its_own() -> Result<()> {
-    let bed = Bed::new("programs").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
-    let folder = bed.folder.path();
+    let site = ButlerSite::saved("programs").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
+    let folder = site.folder.path();
     let marks = folder.join("marks");
     let fleet = hostile(folder, &marks).await?;
     // They do run where that repository's settings count.
@@ -111,7 +110,7 @@ async fn a_repository_runs_no_program_of_its_own() -> Result<()> {
         format!("git:file://{}", fleet.display()),
     ] {
         let from = ["--mode", "rebuild", "--from", &from];
-        let planned = bed
+        let planned = site
             .plan(&fresh.kubeconfig(), &from)
             .await?
             .ended_with(0)?
@@ -132,9 +131,9 @@ async fn a_repository_runs_no_program_of_its_own() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_get_no_credentials_of_ours_and_kustomize_no_network() -> Result<()> {
-    let bed = Bed::new("clean").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
-    let folder = bed.folder.path();
+    let site = ButlerSite::saved("clean").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
+    let folder = site.folder.path();
     let fleet = hostile(folder, &folder.join("marks")).await?;
     let elsewhere = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("http://{}/base.yaml", elsewhere.local_addr()?);
@@ -183,7 +182,9 @@ async fn programs_get_no_credentials_of_ours_and_kustomize_no_network() -> Resul
     }
     let path = std::env::var("PATH")?;
     let from = format!("git:{}", host.url("fleet.git"));
-    let plan = bed.restore_cli("plan").args(["latest", "--output", "json"]);
+    let plan = site
+        .restore_cli("plan")
+        .args(["latest", "--output", "json"]);
     let plan = plan.arg("--kubeconfig").arg(fresh.kubeconfig());
     let plan = plan.args(["--mode", "rebuild", "--from", &from]);
     let plan = plan
@@ -192,7 +193,7 @@ async fn programs_get_no_credentials_of_ours_and_kustomize_no_network() -> Resul
         .env("TALOSCONFIG", "canary-of-a-talosconfig")
         .env("GIT_TRACE", folder.join("canary-trace"))
         .env("SSH_AUTH_SOCK", "/run/agent-of-ssh");
-    let planned = plan.output().await?.ended_with(0)?.json()?;
+    let planned = plan.json().await?;
 
     let noted = std::fs::read_to_string(&noted)?;
     assert!(
@@ -202,7 +203,7 @@ async fn programs_get_no_credentials_of_ours_and_kustomize_no_network() -> Resul
     for canary in ["canary", "AWS_", "BUTLER_BACKUP"] {
         assert!(!noted.contains(canary), "{canary}: {noted}");
     }
-    for (name, value) in bed.shared.butler.s3.keys().env() {
+    for (name, value) in site.shared.butler.s3.keys().env() {
         assert!(
             !noted.contains(&format!("{name}=")) && !noted.contains(&format!("={value}")),
             "{name}"

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared, TENANTS};
 use e2e::kube_apiserver::KubeApiserver;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
 use super::in_place::newest;
 
 const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
@@ -64,14 +64,14 @@ fn pruned(plan: &Value) -> Result<BTreeSet<String>> {
 }
 
 /// Loses etcd, and restores it from the first restore point, which has the objects that were deleted since.
-async fn etcd_of(bed: &mut Bed, first: &str) -> Result<()> {
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+async fn etcd_of(site: &mut ButlerSite, first: &str) -> Result<()> {
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
-    let plan = bed.restore_cli("plan").args([first, "--only", "etcd"]);
-    plan.output().await?.ended_with(0)?;
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
-    bed.brought_back(running).await?;
+    let plan = site.restore_cli("plan").args([first, "--only", "etcd"]);
+    plan.ended_with(0).await?;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let running = site.restore(&kubeconfig).args(["--settle", "1"]).start()?;
+    site.brought_back(running).await?;
     Ok(())
 }
 
@@ -79,18 +79,18 @@ async fn etcd_of(bed: &mut Bed, first: &str) -> Result<()> {
 async fn what_an_older_etcd_brings_back_goes_and_nothing_that_is_not_chosen() -> Result<()> {
     let shared = Shared::own().await?;
     let [strays, kept] = make(&shared.butler.kube_apiserver).await?;
-    let mut bed = Bed::on(shared, "prune").await?;
-    let first = newest(&bed).await?;
-    let server = &bed.shared.butler.kube_apiserver;
+    let mut site = ButlerSite::saved_on(shared, "prune").await?;
+    let first = newest(&site).await?;
+    let server = &site.shared.butler.kube_apiserver;
     for path in strays.iter().chain(&kept) {
         server.delete(path).await?;
     }
     let objects = "crds,resources,sealed-secrets,kubeconfigs,secrets";
-    let second = bed.backupd("snapshot").args(["--component", objects]);
-    second.output().await?.ended_with(0)?;
-    etcd_of(&mut bed, &first).await?;
-    let kubeconfig = bed.shared.butler.kubeconfig();
-    let server = &bed.shared.butler.kube_apiserver;
+    let second = site.backupd("snapshot").args(["--component", objects]);
+    second.ended_with(0).await?;
+    etcd_of(&mut site, &first).await?;
+    let kubeconfig = site.shared.butler.kubeconfig();
+    let server = &site.shared.butler.kube_apiserver;
     let team = json!({
         "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
         "metadata": { "name": "made-since", "labels": { "made": "before" } },
@@ -110,13 +110,13 @@ async fn what_an_older_etcd_brings_back_goes_and_nothing_that_is_not_chosen() ->
         (&[], &[&team, &tenants, &system]),
     ];
     for (flags, gone) in selections {
-        let plan = bed.plan(&kubeconfig, &[&base, flags].concat()).await?;
+        let plan = site.plan(&kubeconfig, &[&base, flags].concat()).await?;
         let found = pruned(&plan.ended_with(0)?.json()?)?;
         let wanted = gone.iter().map(|path| (*path).clone()).collect();
         assert_eq!(found, wanted, "{flags:?}");
     }
-    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
-    let ran = restore.output().await?.ended_with(0)?.json()?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.json().await?;
     assert_eq!(ran["objects"]["deleted"], 3, "{ran:#}");
     for path in &strays {
         assert_eq!(server.get(path).await?.0, 404, "{path}");

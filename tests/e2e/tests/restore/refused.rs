@@ -2,16 +2,16 @@
 
 use anyhow::Result;
 use e2e::fresh::Fresh;
-
-use super::bed::Bed;
+use e2e::run::tells;
+use e2e::site::ButlerSite;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
-    let bed = Bed::new("refused").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
-    let (other, kubeconfig) = (bed.shared.butler.kubeconfig(), fresh.kubeconfig());
+    let site = ButlerSite::saved("refused").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
+    let (other, kubeconfig) = (site.shared.butler.kubeconfig(), fresh.kubeconfig());
     // The captured cluster is not a fresh one.
-    let wrong = bed
+    let wrong = site
         .plan(&other, &["--mode", "rebuild", "--to", "wrong.json"])
         .await?;
     let wrong = wrong.ended_with(6)?;
@@ -23,13 +23,13 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         wrong.stdout
     );
     // And a fresh cluster is not the captured one.
-    let wrong = bed
+    let wrong = site
         .plan(&kubeconfig, &["--only", "resources", "--to", "wrong.json"])
         .await?;
     let wrong = wrong.ended_with(6)?;
     assert!(wrong.stdout.contains("another cluster"), "{}", wrong.stdout);
 
-    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let planned = site.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     let planned = planned.ended_with(0)?.json()?;
     // Each write has its content, and was tried or has a reason why not.
     let written = |o: &&serde_json::Value| o["outcome"] == "created";
@@ -47,45 +47,32 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
     assert_eq!(of("namespaces"), None);
     let first = Some("its definition is written first".to_owned());
     assert_eq!(of("teams.butler.butlerlabs.dev"), first);
-    let refused = bed.restore(&other).output().await?.ended_with(6)?;
-    assert!(
-        refused.stderr.contains("the plan is for the cluster at"),
-        "{}",
-        refused.stderr
-    );
+    let refused = site.restore(&other).ended_with(6).await?;
+    tells(&refused, &["the plan is for the cluster at"]);
     // Edited by hand.
-    let file = bed.folder.path().join("restore-plan.json");
+    let file = site.folder.join("restore-plan.json");
     let text = std::fs::read_to_string(&file)?;
     std::fs::write(
         &file,
         text.replacen("\"prune\": false", "\"prune\": true", 1),
     )?;
-    let refused = bed.restore(&kubeconfig).output().await?.ended_with(6)?;
-    assert!(
-        refused.stderr.contains("was changed after it was made"),
-        "{}",
-        refused.stderr
-    );
+    let refused = site.restore(&kubeconfig).ended_with(6).await?;
+    tells(&refused, &["was changed after it was made"]);
     std::fs::write(&file, text)?;
     // Without consent, or with consent for another cluster.
-    let silent = bed
+    let silent = site
         .restore_cli("restore")
         .args(["--plan", "restore-plan.json"]);
     let silent = silent
         .arg("--kubeconfig")
         .arg(&kubeconfig)
-        .output()
-        .await?
-        .ended_with(6)?;
-    assert!(
-        silent.stderr.contains("--yes --target NAME"),
-        "{}",
-        silent.stderr
-    );
+        .ended_with(6)
+        .await?;
+    tells(&silent, &["--yes --target NAME"]);
     // The present connection is shown, not the plan's.
     let system = fresh.kube_apiserver.read("/api/v1/namespaces/kube-system");
     let system = system.await?["metadata"]["uid"].clone();
-    let captured = &bed.shared.butler.kube_apiserver;
+    let captured = &site.shared.butler.kube_apiserver;
     let captured =
         captured.read("/api/v1/namespaces/kube-system").await?["metadata"]["uid"].clone();
     for shown in [
@@ -99,21 +86,17 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
             captured.as_str().unwrap_or_default()
         ),
     ] {
-        assert!(silent.stderr.contains(&shown), "{shown}: {}", silent.stderr);
+        tells(&silent, &[&shown]);
     }
-    let named = bed
+    let named = site
         .restore_cli("restore")
         .args(["--plan", "restore-plan.json", "--yes"]);
     let named = named
         .args(["--target", "other"])
         .arg("--kubeconfig")
         .arg(&kubeconfig);
-    let named = named.output().await?.ended_with(6)?;
-    assert!(
-        named.stderr.contains("--target names other"),
-        "{}",
-        named.stderr
-    );
+    let named = named.ended_with(6).await?;
+    tells(&named, &["--target names other"]);
     // The cluster changed since.
     let namespace = serde_json::json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "butler-system" },
@@ -122,12 +105,8 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         .kube_apiserver
         .create("/api/v1/namespaces", &namespace)
         .await?;
-    let stale = bed.restore(&kubeconfig).output().await?.ended_with(6)?;
-    assert!(
-        stale.stderr.contains("changed since the plan was made"),
-        "{}",
-        stale.stderr
-    );
+    let stale = site.restore(&kubeconfig).ended_with(6).await?;
+    tells(&stale, &["changed since the plan was made"]);
     assert!(
         stale
             .stderr
@@ -137,7 +116,7 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
     );
     // None of these attempts wrote anything.
     assert!(
-        bed.listed(&kubeconfig, "customresourcedefinitions")
+        site.listed(&kubeconfig, "customresourcedefinitions")
             .await?
             .is_empty()
     );
@@ -146,13 +125,16 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_restore_at_once_is_told_of_the_first() -> Result<()> {
-    let bed = Bed::new("twice").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("twice").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    bed.plan(&kubeconfig, &["--mode", "rebuild"])
+    site.plan(&kubeconfig, &["--mode", "rebuild"])
         .await?
         .ended_with(0)?;
-    let first = bed.restore(&kubeconfig).args(["--settle", "600"]).start()?;
+    let first = site
+        .restore(&kubeconfig)
+        .args(["--settle", "600"])
+        .start()?;
     let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/butler-restore";
     e2e::wait::until(
         "the Lease",
@@ -160,54 +142,44 @@ async fn a_second_restore_at_once_is_told_of_the_first() -> Result<()> {
         async || fresh.kube_apiserver.read(lease).await.map(drop),
     )
     .await?;
-    let second = bed.restore_cli("restore").args(["crds", "latest"]);
+    let second = site.restore_cli("restore").args(["crds", "latest"]);
     let second = second.args(["--mode", "rebuild", "--yes", "--target", "butler-mgmt"]);
     let second = second.args(["--allow", "target-not-empty"]);
-    let second = second.arg("--kubeconfig").arg(&kubeconfig).output().await?;
-    let second = second.ended_with(6)?;
-    assert!(
-        second.stderr.contains("is running on this cluster"),
-        "{}",
-        second.stderr
-    );
+    let second = second
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .ended_with(6)
+        .await?;
+    tells(&second, &["is running on this cluster"]);
     first.kill().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_or_not_readable_is_told_before_anything_is_written() -> Result<()> {
-    let bed = Bed::new("unreadable").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("unreadable").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
     // An identity that is not one of the recipients.
-    let keygen = bed.programs.backupd().args(["keygen", "--out", "other"]);
-    let keygen = keygen.in_folder(bed.folder.path()).output().await?;
-    keygen.ended_with(0)?;
-    let text = std::fs::read_to_string(bed.folder.path().join("butler.yaml"))?;
+    let keygen = site.programs.backupd().args(["keygen", "--out", "other"]);
+    keygen.in_folder(site.folder.path()).ended_with(0).await?;
+    let text = std::fs::read_to_string(site.folder.join("butler.yaml"))?;
     let other = text.replace("keys/identity.key", "other/identity.key");
-    std::fs::write(bed.folder.path().join("butler.yaml"), other)?;
-    let wrong = bed
+    std::fs::write(site.folder.join("butler.yaml"), other)?;
+    let wrong = site
         .plan(&kubeconfig, &["--mode", "rebuild"])
         .await?
         .ended_with(2)?;
-    assert!(
-        wrong.stderr.contains("the private key of one of"),
-        "{}",
-        wrong.stderr
-    );
-    std::fs::write(bed.folder.path().join("butler.yaml"), text)?;
+    tells(&wrong, &["the private key of one of"]);
+    std::fs::write(site.folder.join("butler.yaml"), text)?;
     // A tenant that does not exist.
     let args = ["--mode", "rebuild", "--tenant", "gamma"];
-    let wrong = bed.plan(&kubeconfig, &args).await?.ended_with(2)?;
-    assert!(
-        wrong.stderr.contains("butler-tenants/alpha"),
-        "{}",
-        wrong.stderr
-    );
+    let wrong = site.plan(&kubeconfig, &args).await?.ended_with(2)?;
+    tells(&wrong, &["butler-tenants/alpha"]);
     // A journal that does not exist.
-    let resume = bed.restore_cli("resume").output().await?;
+    let resume = site.restore_cli("resume").output().await?;
     assert_ne!(resume.code, Some(0));
     // A pack that was changed.
-    let butler = &bed.shared.butler;
+    let butler = &site.shared.butler;
     let packs = butler
         .s3
         .objects()
@@ -221,17 +193,13 @@ async fn what_is_not_there_or_not_readable_is_told_before_anything_is_written() 
         }
         std::fs::write(&path, bytes)?;
     }
-    let broken = bed
+    let broken = site
         .plan(&kubeconfig, &["--mode", "rebuild"])
         .await?
         .ended_with(4)?;
+    tells(&broken, &["was changed or damaged"]);
     assert!(
-        broken.stderr.contains("was changed or damaged"),
-        "{}",
-        broken.stderr
-    );
-    assert!(
-        bed.listed(&kubeconfig, "customresourcedefinitions")
+        site.listed(&kubeconfig, "customresourcedefinitions")
             .await?
             .is_empty()
     );

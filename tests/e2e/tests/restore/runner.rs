@@ -34,12 +34,7 @@ mod kube_client {
             let kubectl = Command::new(tools::path(Tool::Kubectl).await?);
             let kubectl = kubectl.env("KUBECACHEDIR", &self.cache).arg("--kubeconfig");
             let kubectl = kubectl.arg(Path::new(&self.kubeconfig)).args(args);
-            kubectl
-                .args(["-o", "json"])
-                .output()
-                .await?
-                .ended_with(0)?
-                .json()
+            kubectl.args(["-o", "json"]).ended_with(0).await?.json()
         }
     }
 }

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use e2e::fresh::Fresh;
-use e2e::run::{Command, Output};
+use e2e::run::{Command, Output, tells};
+use e2e::site::ButlerSite;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
 use super::compare::{compare, nothing_to_do, same};
 use super::rebuild::skipped;
 
@@ -26,10 +26,10 @@ const COMPONENTS: [&str; 5] = [
 const TEAM: &str = "resources/teams.butler.butlerlabs.dev/";
 
 /// Returns every object of the newest restore point, by its path.
-pub(crate) async fn objects(bed: &Bed) -> Result<BTreeMap<String, Value>> {
+pub(crate) async fn objects(site: &ButlerSite) -> Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for component in COMPONENTS {
-        let file = bed.fetch(component).await?;
+        let file = site.fetched(component).await?;
         let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
         for entry in archive.entries()? {
             let entry = entry?;
@@ -111,14 +111,14 @@ pub(crate) async fn repository(folder: &Path, objects: &BTreeMap<String, Value>)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn git_has_the_spec_and_the_archive_the_rest() -> Result<()> {
-    let bed = Bed::new("git").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("git").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let objects = objects(&bed).await?;
-    let fleet = bed.folder.path().join("fleet");
+    let objects = objects(&site).await?;
+    let fleet = site.folder.join("fleet");
     repository(&fleet, &objects).await?;
     let from = ["--mode", "rebuild", "--from", "git:fleet#main"];
-    let planned = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
     let findings = planned["plan"]["findings"].to_string();
     for told in [
         "in Git, not in the archive",
@@ -135,25 +135,23 @@ async fn git_has_the_spec_and_the_archive_the_rest() -> Result<()> {
     )
     .await?;
     let after = git(&fleet, &["rev-parse", "HEAD"]).await?.stdout;
-    let moved = bed.restore(&kubeconfig).output().await?.ended_with(6)?;
-    for commit in [before.trim(), after.trim()] {
-        assert!(moved.stderr.contains(commit), "{}", moved.stderr);
-    }
-    let planned = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
-    bed.restored(&kubeconfig).await?;
+    let moved = site.restore(&kubeconfig).ended_with(6).await?;
+    tells(&moved, &[before.trim(), after.trim()]);
+    let planned = site.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    site.restored(&kubeconfig).await?;
 
-    let compared = compare(&bed, &kubeconfig, &skipped(&planned)).await?;
+    let compared = compare(&site, &kubeconfig, &skipped(&planned)).await?;
     let others = compared.differences.iter().filter(|d| !d.starts_with(TEAM));
     assert_eq!(others.count(), 0, "{:#?}", compared.differences);
     assert!(!compared.differences.is_empty(), "Git changed nothing");
     compared.has_status_and_owners();
-    for team in bed
+    for team in site
         .listed(&kubeconfig, "teams.butler.butlerlabs.dev")
         .await?
     {
         assert_eq!(team["metadata"]["labels"]["from"], "git", "{team:#}");
     }
-    let maps = bed.listed(&kubeconfig, "configmaps").await?;
+    let maps = site.listed(&kubeconfig, "configmaps").await?;
     let made = maps.iter().find(|m| m["metadata"]["name"] == "only-in-git");
     assert_eq!(
         made.context("not made")?["metadata"]["namespace"],
@@ -166,7 +164,7 @@ async fn git_has_the_spec_and_the_archive_the_rest() -> Result<()> {
     assert_eq!(namespaces, [&json!("butler-system")]);
 
     // Fields that the server filled in are not a difference.
-    let again = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    let again = site.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
     nothing_to_do(&again)?;
     Ok(())
 }
@@ -208,38 +206,38 @@ pub(crate) fn tarball(file: &Path, version: &str, objects: &BTreeMap<String, Val
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_velero_backup_comes_back_with_status_and_owners() -> Result<()> {
-    let bed = Bed::new("velero").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("velero").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let objects = objects(&bed).await?;
-    let backup = bed.folder.path().join("nightly");
+    let objects = objects(&site).await?;
+    let backup = site.folder.join("nightly");
     std::fs::create_dir(&backup)?;
     let file = backup.join("nightly.tar.gz");
     tarball(&file, "1.1.0\n", &objects)?;
     let described = json!({ "status": { "phase": "Completed" } });
     std::fs::write(backup.join("velero-backup.json"), described.to_string())?;
     let from = ["--mode", "rebuild", "--from", "velero:nightly"];
-    let planned = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    let planned = site.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
 
     // Another tarball under the same name.
     let kept = std::fs::read(&file)?;
     tarball(&file, "1", &objects)?;
-    let changed = bed.restore(&kubeconfig).output().await?.ended_with(6)?;
-    assert!(changed.stderr.contains("SHA-256"), "{}", changed.stderr);
+    let changed = site.restore(&kubeconfig).ended_with(6).await?;
+    tells(&changed, &["SHA-256"]);
     std::fs::write(&file, kept)?;
 
-    bed.restored(&kubeconfig).await?;
-    let compared = same(&bed, &kubeconfig, &skipped(&planned)).await?;
+    site.restored(&kubeconfig).await?;
+    let compared = same(&site, &kubeconfig, &skipped(&planned)).await?;
     compared.has_status_and_owners();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_source_is_refused_with_its_reason() -> Result<()> {
-    let bed = Bed::new("badsource").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("badsource").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let folder = bed.folder.path();
+    let folder = site.folder.path();
     std::fs::create_dir(folder.join("empty"))?;
     std::fs::write(folder.join("text.tar.gz"), "no gzip")?;
     tarball(&folder.join("two.tar.gz"), "2.0.0", &BTreeMap::new())?;
@@ -272,11 +270,11 @@ async fn a_bad_source_is_refused_with_its_reason() -> Result<()> {
         ("git:ext::sh", 2, "only file, http, https and ssh"),
         ("tape:x", 2, "want archive"),
     ] {
-        let plan = bed
+        let plan = site
             .plan(&kubeconfig, &["--mode", "rebuild", "--from", from])
             .await?;
         let plan = plan.ended_with(code)?;
-        assert!(plan.stderr.contains(said), "{from}: {}", plan.stderr);
+        tells(&plan, &[said]);
         assert!(!plan.stderr.contains("word@"), "{}", plan.stderr);
     }
     let path = [
@@ -287,21 +285,17 @@ async fn a_bad_source_is_refused_with_its_reason() -> Result<()> {
         "--git-path",
         "clusters/other",
     ];
-    let nowhere = bed.plan(&kubeconfig, &path).await?.ended_with(5)?;
-    assert!(
-        nowhere.stderr.contains("no folder clusters/other"),
-        "{}",
-        nowhere.stderr
-    );
+    let nowhere = site.plan(&kubeconfig, &path).await?.ended_with(5)?;
+    tells(&nowhere, &["no folder clusters/other"]);
     // Without status nothing is made that would hurt a tenant.
-    let mut objects = objects(&bed).await?;
+    let mut objects = objects(&site).await?;
     objects.retain(|path, object| {
         object.as_object_mut().map(|o| o.remove("status"));
         !path.contains("/secrets/")
     });
     tarball(&folder.join("bare.tar.gz"), "1.1.0", &objects)?;
     let from = ["--mode", "rebuild", "--from", "velero:bare.tar.gz"];
-    let bare = bed.plan(&kubeconfig, &from).await?.ended_with(6)?;
+    let bare = site.plan(&kubeconfig, &from).await?.ended_with(6)?;
     let harm = "without it a second tenant, with machines of its own, is made";
     assert!(bare.stdout.contains(harm), "{}", bare.stdout);
     Ok(())

@@ -7,34 +7,35 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use e2e::butler::{SYSTEM, Shared};
 use e2e::fresh::Fresh;
+use e2e::run::tells;
+use e2e::site::{ButlerSite, journal_in};
 use serde_json::{Value, json};
 
-use super::bed::{Bed, journal_in};
 use super::compare::same;
 use super::rebuild::skipped;
 
 /// Returns the folder in which the bucket's server keeps `journals/` of the prefix.
-fn journals(bed: &Bed, prefix: &str) -> PathBuf {
-    let butler = &bed.shared.butler;
+fn journals(site: &ButlerSite, prefix: &str) -> PathBuf {
+    let butler = &site.shared.butler;
     let objects = butler.s3.objects().join(&butler.bucket);
     objects.join(prefix).join("journals")
 }
 
-async fn json_of(bed: &Bed, args: &[&str], code: i32) -> Result<Value> {
+async fn json_of(site: &ButlerSite, args: &[&str], code: i32) -> Result<Value> {
     let (command, args) = args.split_first().context("no command")?;
-    let command = bed.restore_cli(command).args(args);
+    let command = site.restore_cli(command).args(args);
     let output = command.args(["--output", "json"]).output().await?;
     output.ended_with(code)?.json()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<()> {
-    let bed = Bed::new("stored").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved("stored").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let planned = site.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     let skipped = skipped(&planned.ended_with(0)?.json()?);
-    let running = bed.restore(&kubeconfig).args(["--settle", "0"]).start()?;
+    let running = site.restore(&kubeconfig).args(["--settle", "0"]).start()?;
     // In the middle of the objects: the objects made so far carry the markers of a pause.
     e2e::wait::until("the first tenant", Duration::from_secs(60), async || {
         let path = "/apis/steward.butlerlabs.dev/v1alpha1/tenantcontrolplanes";
@@ -44,12 +45,12 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     })
     .await?;
     running.kill().await?;
-    let folder = bed.folder.path().join("butler-restores");
-    let first = bed.folder.path().join("first");
+    let folder = site.folder.join("butler-restores");
+    let first = site.folder.join("first");
     std::fs::rename(&folder, &first)?;
 
     // No secret and no name of an object is there in clear text.
-    let copies = std::fs::read_dir(journals(&bed, "stored"))?;
+    let copies = std::fs::read_dir(journals(&site, "stored"))?;
     let copies: Vec<PathBuf> = copies.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
     let [copy] = copies.as_slice() else {
         anyhow::bail!("{copies:?}");
@@ -58,23 +59,23 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
         let bytes = std::fs::read(part?.path())?;
         let text = String::from_utf8_lossy(&bytes);
         let named = |name: &&String| text.contains(name.as_str());
-        assert_eq!(bed.shared.butler.canaries().iter().find(named), None);
+        assert_eq!(site.shared.butler.canaries().iter().find(named), None);
         assert!(!text.contains("tenantcontrolplanes"), "{text}");
     }
 
-    let status = json_of(&bed, &["status"], 0).await?;
+    let status = json_of(&site, &["status"], 0).await?;
     let listed = &status["journalsInStore"];
     let restore = listed[0]["restore"].as_str().context("no journal")?;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{status:#}");
     assert_eq!(listed[0]["ended"], Value::Null, "{status:#}");
-    let status = json_of(&bed, &["status", restore], 7).await?;
+    let status = json_of(&site, &["status", restore], 7).await?;
     assert_eq!(status["restore"], json!(restore), "{status:#}");
-    let unknown = bed.restore_cli("resume").arg("20200101t000000z-00000000");
-    unknown.output().await?.ended_with(5)?;
+    let unknown = site.restore_cli("resume").arg("20200101t000000z-00000000");
+    unknown.ended_with(5).await?;
 
     // Consent is asked for again: the journal was begun on another machine.
     let resume = |args: &[&str]| {
-        let resume = bed.restore_cli("resume").args(args);
+        let resume = site.restore_cli("resume").args(args);
         let resume = resume.args(["--settle", "0", "--output", "json"]);
         resume.arg("--kubeconfig").arg(&kubeconfig)
     };
@@ -82,43 +83,39 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     assert_ne!(asked.code, Some(0), "{}", asked.stderr);
     std::fs::remove_dir_all(&folder)?;
     let agreed = [restore, "--yes", "--target", "butler-mgmt"];
-    let ran = resume(&agreed).output().await?.ended_with(0)?.json()?;
+    let ran = resume(&agreed).json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
-    same(&bed, &kubeconfig, &skipped).await?;
+    same(&site, &kubeconfig, &skipped).await?;
 
     // The first machine comes back, with a stale journal.
     let left = first.join(format!("{restore}.journal"));
     let left = left.to_str().context("no text")?;
     let again = resume(&[left]).output().await?;
-    assert!(
-        again.stderr.contains("was continued elsewhere"),
-        "{}",
-        again.stderr
-    );
+    tells(&again, &["was continued elsewhere"]);
     again.ended_with(6)?;
 
     // Audit, status and list handle the copy, and the duration of the restore is known.
-    let audit = json_of(&bed, &["audit"], 0).await?;
+    let audit = json_of(&site, &["audit"], 0).await?;
     assert!(!audit.to_string().contains("journals/"), "{audit:#}");
-    let status = json_of(&bed, &["status", restore], 0).await?;
+    let status = json_of(&site, &["status", restore], 0).await?;
     assert_eq!(status["ended"], "complete", "{status:#}");
-    let list = json_of(&bed, &["list"], 0).await?;
+    let list = json_of(&site, &["list"], 0).await?;
     assert_eq!(list["restorePoints"].as_array().map(Vec::len), Some(1));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_its_copy_a_restore_goes_on_and_says_so_once() -> Result<()> {
-    let bed = Bed::new("unwritable").await?;
+    let site = ButlerSite::saved("unwritable").await?;
     // A file is in the place of the folder of journals.
-    std::fs::write(journals(&bed, "unwritable"), "")?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    std::fs::write(journals(&site, "unwritable"), "")?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let planned = site.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     planned.ended_with(0)?;
-    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
-    let ran = restore.output().await?.ended_with(0)?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.ended_with(0).await?;
     let told = ran.stderr.matches("is kept only in its folder").count();
     assert_eq!(told, 1, "{}", ran.stderr);
     assert_eq!(ran.json()?["ended"], "complete", "{}", ran.stdout);
@@ -144,31 +141,22 @@ async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()
         let maps = format!("/api/v1/namespaces/{SYSTEM}/configmaps");
         shared.butler.kube_apiserver.create(&maps, &map).await?;
     }
-    let bed = Bed::on(shared, "full").await?;
-    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let site = ButlerSite::saved_on(shared, "full").await?;
+    let fresh = Fresh::start(&site.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let planned = site.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     let skipped = skipped(&planned.ended_with(0)?.json()?);
-    let folder = bed.folder.path().join("butler-restores");
+    let folder = site.folder.join("butler-restores");
     let crowded = |command: e2e::run::Command, blocks: u64| async move {
         let output = command.after_sh(&limit(blocks)).output().await?;
-        assert!(
-            output.stderr.contains("File too large"),
-            "{}",
-            output.stderr
-        );
-        assert!(
-            output.stderr.contains("hint: make room"),
-            "{}",
-            output.stderr
-        );
+        tells(&output, &["File too large", "hint: make room"]);
         output.ended_with(1)
     };
     // The spooled objects need the most room, more than any component; without it nothing is begun.
-    let restore = bed.restore(&kubeconfig).args(["--settle", "0"]);
+    let restore = site.restore(&kubeconfig).args(["--settle", "0"]);
     let refused = crowded(restore.clone(), 1_600).await?;
     let what = "cannot keep objects in scratch";
-    assert!(refused.stderr.contains(what), "{}", refused.stderr);
+    tells(&refused, &[what]);
     assert!(!folder.exists());
 
     // A journal that cannot grow, from its first batch of objects on.
@@ -190,20 +178,20 @@ async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()
     }
     std::fs::write(&journal, &longer)?;
     let before = longer.len();
-    let resume = bed.restore_cli("resume").args(["--settle", "0"]);
+    let resume = site.restore_cli("resume").args(["--settle", "0"]);
     let resume = resume.args(["--output", "json"]);
     let resume = resume.arg("--kubeconfig").arg(&kubeconfig);
     let blocks = u64::try_from(before)? / 512 + 3;
     let stopped = crowded(resume.clone(), blocks).await?;
-    assert!(stopped.stderr.contains("the journal"), "{}", stopped.stderr);
+    tells(&stopped, &["the journal"]);
     // It has only whole lines, and records no more than what was done.
     let text = std::fs::read_to_string(&journal)?;
     assert!(text.ends_with('\n'));
     for line in text.lines() {
         serde_json::from_str::<Value>(line)?;
     }
-    let ran = resume.output().await?.ended_with(0)?.json()?;
+    let ran = resume.json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
-    same(&bed, &kubeconfig, &skipped).await?;
+    same(&site, &kubeconfig, &skipped).await?;
     Ok(())
 }

@@ -3,9 +3,8 @@
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
 use e2e::kube_apiserver::{KubeApiserver, Storage};
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Result<()> {
@@ -19,8 +18,8 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
         });
         server.create(&secrets, &secret).await?;
     }
-    let bed = Bed::on(shared, "unreadable").await?;
-    let butler = &bed.shared.butler;
+    let site = ButlerSite::saved_on(shared, "unreadable").await?;
+    let butler = &site.shared.butler;
     let server = &butler.kube_apiserver;
     server.delete(&format!("{secrets}/gone")).await?;
     let key = format!("/registry/secrets/{SYSTEM}/lost-key");
@@ -30,7 +29,7 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
 
     let kubeconfig = butler.kubeconfig();
     let only = ["--mode", "in-place", "--only", "resources"];
-    let plan = bed.plan(&kubeconfig, &only).await?.ended_with(0)?.json()?;
+    let plan = site.plan(&kubeconfig, &only).await?.ended_with(0)?.json()?;
     let path = format!("resources/secrets/namespaces/{SYSTEM}/lost-key.json");
     let objects = plan["plan"]["objects"].as_array().context("no objects")?;
     let planned = objects.iter().find(|o| o["object"] == path.as_str());
@@ -39,8 +38,8 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
     let way = format!("--replace-unreadable secrets/{SYSTEM}/lost-key");
     assert!(planned["why"].to_string().contains(&way), "{planned:#}");
 
-    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
-    let ran = restore.output().await?.ended_with(7)?.json()?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.ended_with(7).await?.json()?;
     assert_eq!(ran["objects"]["failed"], 1, "{ran:#}");
     assert_eq!(ran["stillStopped"], json!([]), "{ran:#}");
     let back = server.read(&format!("{secrets}/gone")).await?;
@@ -49,18 +48,17 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
     // With the flag it is deleted where the API server supports that; here the remedy is printed.
     let named = format!("secrets/{SYSTEM}/lost-key");
     let named = [&only[..], &["--replace-unreadable", &named]].concat();
-    bed.plan(&kubeconfig, &named).await?.ended_with(0)?;
-    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
-    let ran = restore.output().await?.ended_with(7)?.json()?;
+    site.plan(&kubeconfig, &named).await?.ended_with(0)?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.ended_with(7).await?.json()?;
     let told = ran["findings"].to_string();
     assert!(told.contains(&format!("etcdctl del {key}")), "{ran:#}");
     etcd.remove(&key).await?;
     let journal = ran["journal"].as_str().context("no journal")?;
-    let resume = bed.restore_cli("resume").arg(journal);
+    let resume = site.restore_cli("resume").arg(journal);
     let resume = resume.args(["--yes", "--target", "butler-mgmt", "--output", "json"]);
     let resume = resume.args(["--settle", "1", "--kubeconfig"]);
-    let ran = resume.arg(&kubeconfig).output().await?;
-    let ran = ran.ended_with(0)?.json()?;
+    let ran = resume.arg(&kubeconfig).json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     let back = server.read(&format!("{secrets}/lost-key")).await?;
     assert_eq!(back["data"]["word"], "d29yZA==");
@@ -72,15 +70,19 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
         features: vec!["AllowUnsafeMalformedObjectDeletion".to_owned()],
         ..Storage::whole(&butler.etcd)
     };
-    let willing = KubeApiserver::start_with(&bed.folder, "willing", &storage).await?;
+    let willing = KubeApiserver::start_with(&site.folder, "willing", &storage).await?;
     let kubeconfig = willing.kubeconfig();
     etcd.put(&key, value).await?;
-    let plan = bed.plan(&kubeconfig, &named).await?.ended_with(0)?.json()?;
+    let plan = site
+        .plan(&kubeconfig, &named)
+        .await?
+        .ended_with(0)?
+        .json()?;
     let objects = plan["plan"]["objects"].as_array().context("no objects")?;
     let planned = objects.iter().find(|o| o["object"] == path.as_str());
     assert_eq!(planned.context("not planned")?["outcome"], "changed");
-    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
-    let ran = restore.output().await?.ended_with(0)?.json()?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     let back = server.read(&format!("{secrets}/lost-key")).await?;
     assert_eq!(back["data"]["word"], "d29yZA==");

@@ -7,9 +7,8 @@ use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
 use e2e::fresh::Fresh;
 use e2e::kube_controller_manager::KubeControllerManager;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
-
-use super::bed::Bed;
 
 const VOLUME: &str = "/api/v1/persistentvolumes/data";
 
@@ -57,8 +56,8 @@ async fn a_volume_is_bound_anew_and_gets_its_policy_back() -> Result<()> {
     let maps = format!("/api/v1/namespaces/{SYSTEM}/configmaps");
     server.create(&maps, &note).await?;
 
-    let bed = Bed::on(shared, "volumes").await?;
-    let file = bed.folder.path().join("butler.yaml");
+    let site = ButlerSite::saved_on(shared, "volumes").await?;
+    let file = site.folder.join("butler.yaml");
     let config = std::fs::read_to_string(&file)?;
     let wider = config.replace(
         "kubernetes: { kubeconfig:",
@@ -66,22 +65,22 @@ async fn a_volume_is_bound_anew_and_gets_its_policy_back() -> Result<()> {
     );
     anyhow::ensure!(wider != config, "{config}");
     std::fs::write(&file, wider)?;
-    bed.backupd("snapshot").output().await?.ended_with(0)?;
+    site.backupd("snapshot").ended_with(0).await?;
 
-    let mut fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let mut fresh = Fresh::start(&site.folder, "fresh").await?;
     fresh.controllers.stop().await?;
     let binder = ["persistentvolume-binder-controller"];
     let server = &fresh.kube_apiserver;
     let mut binder =
-        KubeControllerManager::start_with(&bed.folder, "fresh-binder", server, &binder).await?;
+        KubeControllerManager::start_with(&site.folder, "fresh-binder", server, &binder).await?;
     let kubeconfig = fresh.kubeconfig();
-    let plan = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let plan = site.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     let plan = plan.ended_with(0)?.json()?;
     let told = plan["plan"]["findings"].to_string();
     assert!(told.contains("made with reclaim policy Retain"), "{told}");
     assert!(told.contains("field data.claim of 1 object(s)"), "{told}");
-    let restore = bed.restore(&kubeconfig).args(["--settle", "5"]);
-    let ran = restore.output().await?.ended_with(0)?.json()?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "5"]);
+    let ran = restore.json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     tokio::time::sleep(Duration::from_secs(10)).await;
 

@@ -10,9 +10,9 @@ use e2e::butler::{Shared, define};
 use e2e::etcd::Etcd;
 use e2e::fresh::Fresh;
 use e2e::run::Output;
+use e2e::site::ButlerSite;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
 use super::in_place::newest;
 use super::sources::{objects, repository, tarball};
 
@@ -26,8 +26,8 @@ fn uid(object: &Value) -> Result<String> {
 }
 
 /// Starts a living cluster of somebody else, with a team that has the name of one of ours.
-async fn other(bed: &Bed) -> Result<Fresh> {
-    let other = Fresh::start(&bed.folder, "other").await?;
+async fn other(site: &ButlerSite) -> Result<Fresh> {
+    let other = Fresh::start(&site.folder, "other").await?;
     define(&other.kube_apiserver, "teams.butler.butlerlabs.dev").await?;
     let team = json!({
         "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
@@ -39,7 +39,7 @@ async fn other(bed: &Bed) -> Result<Fresh> {
 }
 
 /// Returns every object that a restore could have written, with its version.
-async fn versions(bed: &Bed, cluster: &Fresh) -> Result<BTreeMap<String, Value>> {
+async fn versions(site: &ButlerSite, cluster: &Fresh) -> Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for kind in [
         "namespaces",
@@ -50,7 +50,7 @@ async fn versions(bed: &Bed, cluster: &Fresh) -> Result<BTreeMap<String, Value>>
         "customresourcedefinitions",
         "teams.butler.butlerlabs.dev",
     ] {
-        for object in bed.listed(&cluster.kubeconfig(), kind).await? {
+        for object in site.listed(&cluster.kubeconfig(), kind).await? {
             let metadata = &object["metadata"];
             let place = format!("{kind} {} {}", metadata["namespace"], metadata["name"]);
             found.insert(place, metadata["resourceVersion"].clone());
@@ -72,44 +72,44 @@ fn refused(output: Output, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-async fn snapshot(bed: &Bed, component: &str) -> Result<String> {
-    let snapshot = bed.backupd("snapshot").args(["--component", component]);
-    snapshot.output().await?.ended_with(0)?;
-    newest(bed).await
+async fn snapshot(site: &ButlerSite, component: &str) -> Result<String> {
+    let snapshot = site.backupd("snapshot").args(["--component", component]);
+    snapshot.ended_with(0).await?;
+    newest(site).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_of_etcd_alone_never_goes_into_another_living_cluster() -> Result<()> {
-    let mut bed = Bed::on(Shared::own().await?, "wrong-cluster").await?;
-    snapshot(&bed, "etcd").await?;
-    snapshot(&bed, "resources").await?;
-    let other = other(&bed).await?;
-    let own = bed.shared.butler.kubeconfig();
-    let captured = uid(&bed.shared.butler.kube_apiserver.read(NAMESPACE).await?)?;
+    let mut site = ButlerSite::saved_on(Shared::own().await?, "wrong-cluster").await?;
+    snapshot(&site, "etcd").await?;
+    snapshot(&site, "resources").await?;
+    let other = other(&site).await?;
+    let own = site.shared.butler.kubeconfig();
+    let captured = uid(&site.shared.butler.kube_apiserver.read(NAMESPACE).await?)?;
     let foreign = uid(&other.kube_apiserver.read(NAMESPACE).await?)?;
-    let before = versions(&bed, &other).await?;
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let before = versions(&site, &other).await?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
 
     // Another cluster answers at the lost one's address.
     let plan = ["--mode", "in-place"];
-    let planned = bed.plan(&other.kubeconfig(), &plan).await?;
+    let planned = site.plan(&other.kubeconfig(), &plan).await?;
     refused(planned, &["another cluster", &captured, &foreign])?;
     // The plan is right, and the kubeconfig is not.
-    bed.plan(&own, &plan).await?.ended_with(0)?;
-    let restore = bed.restore(&other.kubeconfig()).output().await?;
+    site.plan(&own, &plan).await?.ended_with(0)?;
+    let restore = site.restore(&other.kubeconfig()).output().await?;
     refused(restore, &["another cluster", &captured, &foreign])?;
     ensure!(
-        !bed.shared.butler.talos.etcd_runs(),
+        !site.shared.butler.talos.etcd_runs(),
         "etcd was restored before the refusal"
     );
 
     // The kubeconfig points there only after etcd is back.
-    let moving = bed.folder.path().join("moving.yaml");
+    let moving = site.folder.join("moving.yaml");
     std::fs::copy(&own, &moving)?;
-    let running = bed.restore(&moving).args(["--settle", "1"]).start()?;
+    let running = site.restore(&moving).args(["--settle", "1"]).start()?;
     e2e::wait::until("etcd", Duration::from_secs(180), async || {
-        ensure!(bed.shared.butler.talos.etcd_runs(), "not yet");
+        ensure!(site.shared.butler.talos.etcd_runs(), "not yet");
         Ok(())
     })
     .await?;
@@ -119,16 +119,16 @@ async fn what_was_of_etcd_alone_never_goes_into_another_living_cluster() -> Resu
         &["another cluster", &captured, &foreign],
     )?;
     let resume = |kubeconfig: &Path| {
-        let resume = bed.restore_cli("resume").args(["--settle", "1"]);
+        let resume = site.restore_cli("resume").args(["--settle", "1"]);
         resume.arg("--kubeconfig").arg(kubeconfig)
     };
     let resumed = resume(&other.kubeconfig()).output().await?;
     refused(resumed, &["another cluster", &captured, &foreign])?;
-    assert_eq!(versions(&bed, &other).await?, before);
+    assert_eq!(versions(&site, &other).await?, before);
 
     // And into its own cluster it goes on.
     let resumed = resume(&own).args(["--output", "json"]).start()?;
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let shared = Arc::get_mut(&mut site.shared).context("somebody else has it")?;
     shared.butler.resume().await?;
     let ran = resumed.ended().await?.ended_with(0)?.json()?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
@@ -137,25 +137,21 @@ async fn what_was_of_etcd_alone_never_goes_into_another_living_cluster() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<()> {
-    let bed = Bed::new("wrong-sources").await?;
-    let objects = objects(&bed).await?;
-    let fleet = bed.folder.path().join("fleet");
+    let site = ButlerSite::saved("wrong-sources").await?;
+    let objects = objects(&site).await?;
+    let fleet = site.folder.join("fleet");
     repository(&fleet, &objects).await?;
-    tarball(
-        &bed.folder.path().join("nightly.tar.gz"),
-        "1.1.0\n",
-        &objects,
-    )?;
+    tarball(&site.folder.join("nightly.tar.gz"), "1.1.0\n", &objects)?;
     // A prefix of its own, with etcd alone.
-    let config = bed.folder.path().join("butler.yaml");
+    let config = site.folder.join("butler.yaml");
     let text = std::fs::read_to_string(&config)?;
     std::fs::write(&config, text.replace("wrong-sources", "wrong-sources-etcd"))?;
-    snapshot(&bed, "etcd").await?;
-    let other = other(&bed).await?;
-    let own = bed.shared.butler.kubeconfig();
-    let captured = uid(&bed.shared.butler.kube_apiserver.read(NAMESPACE).await?)?;
+    snapshot(&site, "etcd").await?;
+    let other = other(&site).await?;
+    let own = site.shared.butler.kubeconfig();
+    let captured = uid(&site.shared.butler.kube_apiserver.read(NAMESPACE).await?)?;
     let foreign = uid(&other.kube_apiserver.read(NAMESPACE).await?)?;
-    let before = versions(&bed, &other).await?;
+    let before = versions(&site, &other).await?;
 
     let velero = [
         "--from",
@@ -163,16 +159,16 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
         "--only",
         "crds,resources",
     ];
-    let planned = bed.plan(&other.kubeconfig(), &velero).await?;
+    let planned = site.plan(&other.kubeconfig(), &velero).await?;
     refused(planned, &["another cluster", &captured, &foreign])?;
     let rebuild = [&velero[..], &["--mode", "rebuild"]].concat();
-    let planned = bed.plan(&own, &rebuild).await?;
+    let planned = site.plan(&own, &rebuild).await?;
     refused(
         planned,
         &["the cluster that the restore point is from", &captured],
     )?;
     // A single step has no earlier plan to check against.
-    let step = bed.restore_cli("restore").args(["resources", "latest"]);
+    let step = site.restore_cli("restore").args(["resources", "latest"]);
     let step = step.args(&velero[..2]).args(["--yes", "--target"]);
     let step = step.args(["butler-mgmt", "--kubeconfig"]);
     let step = step.arg(other.kubeconfig()).output().await?;
@@ -180,32 +176,32 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
 
     std::fs::write(&config, text)?;
     let git = ["--from", "git:fleet#main", "--only", "resources"];
-    let planned = bed.plan(&other.kubeconfig(), &git).await?;
+    let planned = site.plan(&other.kubeconfig(), &git).await?;
     refused(planned, &["another cluster", &captured, &foreign])?;
     let rebuild = [&git[..], &["--mode", "rebuild"]].concat();
-    let planned = bed.plan(&own, &rebuild).await?;
+    let planned = site.plan(&own, &rebuild).await?;
     refused(
         planned,
         &["the cluster that the restore point is from", &captured],
     )?;
-    assert_eq!(versions(&bed, &other).await?, before);
+    assert_eq!(versions(&site, &other).await?, before);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_nothing_tells_of_is_written_to_by_name_alone() -> Result<()> {
-    let bed = Bed::new("unknown-cluster").await?;
-    let folder = bed.folder.path();
+    let site = ButlerSite::saved("unknown-cluster").await?;
+    let folder = site.folder.path();
     // An etcd without a cluster in it, in a prefix of its own.
-    let plain = Etcd::start(&bed.folder, "plain").await?;
+    let plain = Etcd::start(&site.folder, "plain").await?;
     let client = plain.client().await?;
     client.put("/registry/leases/default/a", "x").await?;
     client.snapshot(&folder.join("plain.db")).await?;
     let config = folder.join("butler.yaml");
     let text = std::fs::read_to_string(&config)?;
     std::fs::write(&config, text.replace("unknown-cluster", "unknown-etcd"))?;
-    let import = bed.backupd("import").arg("plain.db");
-    import.output().await?.ended_with(0)?;
+    let import = site.backupd("import").arg("plain.db");
+    import.ended_with(0).await?;
     // A Velero backup of one team, without the namespace kube-system.
     let team = "resources/teams.butler.butlerlabs.dev/cluster/written.json";
     let object = json!({
@@ -215,17 +211,17 @@ async fn a_cluster_that_nothing_tells_of_is_written_to_by_name_alone() -> Result
     });
     let objects = BTreeMap::from([(team.to_owned(), object)]);
     tarball(&folder.join("nightly.tar.gz"), "1.1.0\n", &objects)?;
-    let other = other(&bed).await?;
+    let other = other(&site).await?;
     let kubeconfig = other.kubeconfig();
     let foreign = uid(&other.kube_apiserver.read(NAMESPACE).await?)?;
-    let before = versions(&bed, &other).await?;
+    let before = versions(&site, &other).await?;
 
     let from = ["--from", "velero:nightly.tar.gz"];
     let only = [&from[..], &["--only", "resources", "--mode", "in-place"]].concat();
     let unknown = ["it is not known which cluster", "--allow unknown-cluster"];
-    refused(bed.plan(&kubeconfig, &only).await?, &unknown)?;
+    refused(site.plan(&kubeconfig, &only).await?, &unknown)?;
     let step = |name: &str, allow: &[&str]| {
-        let step = bed.restore_cli("restore").args(["resources", "latest"]);
+        let step = site.restore_cli("restore").args(["resources", "latest"]);
         let step = step
             .args(from)
             .args(allow)
@@ -236,16 +232,16 @@ async fn a_cluster_that_nothing_tells_of_is_written_to_by_name_alone() -> Result
     refused(step("butler-mgmt", &[]).output().await?, &unknown)?;
     let allowed = ["--allow", "unknown-cluster"];
     // The typed name must be that of the connected cluster.
-    let misnamed = step("somebody", &allowed).output().await?.ended_with(6)?;
+    let misnamed = step("somebody", &allowed).ended_with(6).await?;
     ensure!(misnamed.stderr.contains("somebody"), "{}", misnamed.stderr);
-    assert_eq!(versions(&bed, &other).await?, before);
+    assert_eq!(versions(&site, &other).await?, before);
 
     let planned = [&only[..], &allowed].concat();
-    let planned = bed.plan(&kubeconfig, &planned).await?.ended_with(0)?;
+    let planned = site.plan(&kubeconfig, &planned).await?.ended_with(0)?;
     let findings = planned.json()?["plan"]["findings"].to_string();
     ensure!(findings.contains(&foreign), "{findings}");
-    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
-    let ran = restore.output().await?.ended_with(0)?.json()?;
+    let restore = site.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.json().await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     other
         .kube_apiserver

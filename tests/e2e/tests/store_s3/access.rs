@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use backup_core::causes::line;
 use backup_core::store::s3::{AccessKey, AccessKeySource, Credentials, S3Options, S3Store};
 use backup_core::store::url::StoreUrl;
 use backup_core::store::{
@@ -15,7 +16,7 @@ use e2e::s3::Keys;
 use e2e::wait;
 use tokio::process::Command;
 
-use super::shared::{Server, chain, credentials, key, put, sample};
+use super::shared::{Server, credentials, key, put, sample};
 
 /// Returns the error of each kind of call on this store.
 async fn errors(store: &dyn Store) -> Vec<(&'static str, StoreError)> {
@@ -49,7 +50,7 @@ async fn a_missing_bucket_is_said_to_be_missing() -> Result<()> {
         assert!(
             matches!(error, StoreError::NoBucket { .. }),
             "{call}: {}",
-            chain(&error)
+            line(&error)
         );
         assert!(
             error.to_string().contains("s3://not-there/clusters/test"),
@@ -85,7 +86,7 @@ async fn wrong_credentials_are_said_to_be_wrong() -> Result<()> {
         };
         let store = S3Store::open(options).await?;
         for (call, error) in errors(&store).await {
-            let text = chain(&error);
+            let text = line(&error);
             // An answer to HEAD has no body with more than "forbidden".
             if call == "head" {
                 assert!(
@@ -118,7 +119,7 @@ async fn a_user_without_rights_is_forbidden_and_one_who_may_only_put_puts() -> R
     };
     let store = S3Store::open(options).await?;
     for (call, error) in errors(&store).await {
-        let text = chain(&error);
+        let text = line(&error);
         assert!(
             matches!(error, StoreError::Forbidden { .. }),
             "{call}: {text}"
@@ -157,7 +158,7 @@ async fn a_user_without_rights_is_forbidden_and_one_who_may_only_put_puts() -> R
         "{denied:?}"
     );
     let denied = store.delete(&key("packs/1")).await.unwrap_err();
-    let text = chain(&denied);
+    let text = line(&denied);
     assert!(matches!(denied, StoreError::Forbidden { .. }), "{text}");
     assert!(text.contains("refused to delete packs/1"), "{text}");
     Ok(())
@@ -212,7 +213,7 @@ async fn refused_credentials_are_asked_for_anew_once() -> Result<()> {
             match result {
                 Ok(created) => assert!(goes_well && created == CreateOutcome::New),
                 Err(error) => {
-                    let text = chain(&error);
+                    let text = line(&error);
                     assert!(!goes_well, "{text}");
                     assert!(matches!(error, StoreError::Credentials { .. }), "{text}");
                 }
@@ -228,7 +229,7 @@ async fn a_certificate_that_is_not_trusted_is_told_at_once_with_what_to_do() -> 
     let server = Server::start_with(true).await?;
     let store = server.store().await?;
     let error = put(&store, "packs/1", &sample(1, 10)).await.unwrap_err();
-    let text = chain(&error);
+    let text = line(&error);
     assert!(matches!(error, StoreError::Other { .. }), "{text}");
     assert!(
         text.contains("ca=FILE") && text.contains("UnknownIssuer"),
@@ -261,7 +262,7 @@ async fn tls_to_a_server_without_it_is_told_at_once() -> Result<()> {
     })
     .await?;
     let error = store.list("", None).await.unwrap_err();
-    assert!(chain(&error).contains("http://"), "{}", chain(&error));
+    assert!(line(&error).contains("http://"), "{}", line(&error));
     Ok(())
 }
 
@@ -334,7 +335,7 @@ async fn child_of_the_usual_chain() -> Result<()> {
             ensure!(
                 matches!(error, StoreError::Credentials { .. }),
                 "{}",
-                chain(&error)
+                line(&error)
             );
             let file = std::path::Path::new(&variable("CHILD_FOLDER")?).join("credentials");
             std::fs::write(&file, profile("lab-root", &variable("CHILD_SECRET")?))?;
@@ -354,7 +355,7 @@ async fn child_of_the_usual_chain() -> Result<()> {
             ensure!(
                 matches!(error, StoreError::NoCredentials { .. }),
                 "{}",
-                chain(&error)
+                line(&error)
             );
         }
     }

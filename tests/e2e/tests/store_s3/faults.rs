@@ -1,13 +1,14 @@
 //! Tests of a proxy that fails for one request: replies are lost, bits flip, answers break off.
 
 use anyhow::Result;
+use backup_core::causes::line;
 use backup_core::digest::Digest;
 use backup_core::store::s3::{S3Options, S3Store};
 use backup_core::store::{CreateOutcome, Probe, Store, StoreError, WriteOnceSupport};
 use e2e::proxy::{Fault, Lasting, Proxy};
 use http::Method;
 
-use super::shared::{Server, chain, key, put, sample};
+use super::shared::{Server, key, put, sample};
 
 const ONCE: Lasting = Lasting::Times(1);
 const ALWAYS: Lasting = Lasting::Times(u32::MAX);
@@ -95,7 +96,7 @@ async fn bytes_damaged_on_the_way_there_are_sent_again() -> Result<()> {
     assert!(
         matches!(error, StoreError::Checksum { .. }),
         "{}",
-        chain(&error)
+        line(&error)
     );
     let gone = store.get(&key("packs/2")).await;
     assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
@@ -130,7 +131,7 @@ async fn bytes_damaged_on_the_way_back_are_fetched_again() -> Result<()> {
     assert!(
         matches!(error, StoreError::Checksum { .. }),
         "{}",
-        chain(&error)
+        line(&error)
     );
     Ok(())
 }
@@ -153,7 +154,7 @@ async fn answers_that_break_off_are_fetched_again() -> Result<()> {
     assert!(
         matches!(error, StoreError::Unavailable { .. }),
         "{}",
-        chain(&error)
+        line(&error)
     );
     Ok(())
 }
@@ -167,7 +168,7 @@ async fn a_full_store_and_one_without_conditions_are_told() -> Result<()> {
         assert!(
             matches!(error, StoreError::NoSpace { .. }),
             "{}",
-            chain(&error)
+            line(&error)
         );
     }
     proxy.on(Method::PUT, Fault::Answer(501, "NotImplemented"), ONCE);
@@ -185,6 +186,6 @@ async fn a_wrong_region_is_told_with_what_to_do() -> Result<()> {
     let (_server, proxy, store) = start().await?;
     proxy.on(Method::GET, Fault::Answer(301, "PermanentRedirect"), ONCE);
     let error = store.list("", None).await.unwrap_err();
-    assert!(chain(&error).contains("region="), "{}", chain(&error));
+    assert!(line(&error).contains("region="), "{}", line(&error));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use backup_core::causes::line;
 use backup_core::store::s3::{S3Options, S3Store};
 use backup_core::store::{CreateOutcome, Store, StoreError};
 use e2e::proxy::{Fault, Lasting, Proxy};
@@ -12,7 +13,7 @@ use e2e::wait;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::Method;
 
-use super::shared::{Server, chain, key, put, sample};
+use super::shared::{Server, key, put, sample};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_seconds_of_slow_down_are_survived() -> Result<()> {
@@ -55,7 +56,7 @@ async fn a_store_that_stays_away_is_given_up() -> Result<()> {
         Lasting::Times(u32::MAX),
     );
     let error = put(&store, "packs/1", &sample(1, 10)).await.unwrap_err();
-    let text = chain(&error);
+    let text = line(&error);
     assert!(
         matches!(error, StoreError::Unavailable { tries: 3, .. }),
         "{text}"
@@ -70,7 +71,7 @@ async fn a_store_that_stays_away_is_given_up() -> Result<()> {
     })
     .await?;
     let error = store.get(&key("packs/1")).await.unwrap_err();
-    let text = chain(&error);
+    let text = line(&error);
     assert!(
         matches!(error, StoreError::Unavailable { tries: 2, .. }),
         "{text}"

@@ -1,7 +1,5 @@
 //! Parts that the tests share: a server with a bucket, stores on it, and objects.
 
-use std::fmt::Write;
-
 use anyhow::Result;
 use backup_core::digest::Digest;
 use backup_core::store::s3::{Credentials, S3Options, S3Store};
@@ -69,15 +67,4 @@ pub(crate) fn sample(seed: usize, length: usize) -> Bytes {
     (0..length)
         .map(|n| (n.wrapping_mul(31) ^ (n >> 8) ^ seed).to_le_bytes()[0])
         .collect()
-}
-
-/// Returns the error with all its sources, as a program prints it.
-pub(crate) fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        write!(text, ": {source}").unwrap();
-        next = source.source();
-    }
-    text
 }

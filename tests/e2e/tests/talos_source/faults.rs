@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use backup_core::causes::line;
 use backup_core::source::SnapshotSource as _;
 use e2e::talos::{CallFault, StreamFault};
 use tonic::Code;
 
-use super::lab::{Lab, NODES, chain, drain, refusal, source, take};
+use super::lab::{Lab, NODES, drain, refusal, source, take};
 
 #[tokio::test]
 async fn a_snapshot_comes_whole_and_in_large_blocks() {
@@ -124,9 +125,9 @@ async fn a_snapshot_that_never_begins_is_given_up() {
     let error = refusal(&source, &candidate).await;
     assert!(error.try_other_member);
     assert!(
-        chain(&error).contains("no answer within 0.3 s"),
+        line(&error).contains("no answer within 0.3 s"),
         "{}",
-        chain(&error)
+        line(&error)
     );
 }
 
@@ -160,7 +161,7 @@ async fn an_error_in_band_is_a_failure_whatever_its_code() {
                 Err(error) => error,
             };
             assert!(error.try_other_member);
-            assert!(chain(&error).contains("boom"), "{}", chain(&error));
+            assert!(line(&error).contains("boom"), "{}", line(&error));
         }
     }
     for node in lab.cluster.nodes() {
@@ -188,7 +189,7 @@ async fn an_api_server_that_restarts_breaks_the_stream_by_name() {
     let error = error.unwrap();
     assert!(error.try_other_member);
     assert!(error.operation.contains(NODES[1]), "{error}");
-    assert!(chain(&error).contains("graceful_stop"), "{}", chain(&error));
+    assert!(line(&error).contains("graceful_stop"), "{}", line(&error));
 }
 
 #[tokio::test]

@@ -136,14 +136,3 @@ pub(crate) async fn refusal(source: &TalosSource, candidate: &Candidate) -> Sour
         Err(error) => error,
     }
 }
-
-/// Returns an error with all its sources.
-pub(crate) fn chain(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        text = format!("{text}: {error}");
-        next = error.source();
-    }
-    text
-}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backup_core::causes::line;
 use backup_core::clock::SystemClock;
 use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource as _, SourceError};
 use cluster_client::talos::{MachineConfigSource, TalosSource};
@@ -10,7 +11,7 @@ use e2e::talos::{CallFault, TalosVersion};
 use futures::StreamExt as _;
 use tonic::Code;
 
-use super::lab::{Lab, NODES, chain, snapshot, specs};
+use super::lab::{Lab, NODES, snapshot, specs};
 
 fn source(lab: &Lab, role: &str) -> MachineConfigSource {
     TalosSource::new(lab.options(role), Arc::new(SystemClock)).machine_config()
@@ -73,7 +74,7 @@ async fn other_roles_are_told_before_anybody_is_asked_what_to_do() {
 
         // A request all the same is refused, once.
         let (tar, written) = write(&source).await;
-        let error = chain(&written.unwrap_err());
+        let error = line(&written.unwrap_err());
         assert!(error.contains("os:admin"), "{error}");
         assert!(error.contains("backupd kit add FILE"), "{error}");
         assert!(!has(&tar, JOIN_TOKEN));
@@ -108,7 +109,7 @@ async fn a_node_that_gives_none_is_passed_over() {
     let third = lab.cluster.node(NODES[2]).unwrap();
     third.fault(|faults| faults.unreachable = true);
     let (_, written) = write(&source).await;
-    let error = chain(&written.unwrap_err());
+    let error = line(&written.unwrap_err());
     for node in NODES {
         assert!(error.contains(node), "{error}");
     }

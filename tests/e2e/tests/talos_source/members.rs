@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backup_core::causes::line;
 use backup_core::proxy::Proxies;
 use backup_core::source::SnapshotSource as _;
 use cluster_client::talos::TalosOptions;
@@ -9,7 +10,7 @@ use e2e::forward::Forward;
 use e2e::talos::{CallFault, ClientSpec, NodeSpec, TalosVersion};
 use tonic::Code;
 
-use super::lab::{Lab, NODES, chain, refusal, snapshot, source, specs, take};
+use super::lab::{Lab, NODES, refusal, snapshot, source, specs, take};
 
 #[tokio::test]
 async fn learners_are_skipped_and_damaged_members_come_last() {
@@ -167,11 +168,7 @@ async fn a_missing_role_and_a_worker_endpoint_are_told_apart() {
             .contains("os:etcd:backup, os:operator, os:admin"),
         "{error}"
     );
-    assert!(
-        chain(&error).contains("not authorized"),
-        "{}",
-        chain(&error)
-    );
+    assert!(line(&error).contains("not authorized"), "{}", line(&error));
 
     let bytes = snapshot(300);
     let mut nodes = specs(&bytes, |_| {});

@@ -1,5 +1,6 @@
 //! Tests of certificates: which ones the client trusts, and which one it shows.
 
+use backup_core::causes::line;
 use backup_core::clock::{Clock as _, SystemClock};
 use backup_core::source::SnapshotSource as _;
 use cluster_client::talos::ConfigSearch;
@@ -7,7 +8,7 @@ use e2e::talos::{ClientSpec, Pki};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::ExtendedKeyUsagePurpose;
 
-use super::lab::{Lab, NODES, chain, source, take};
+use super::lab::{Lab, NODES, source, take};
 
 #[tokio::test]
 async fn an_expired_certificate_is_refused_before_any_call() {
@@ -19,7 +20,7 @@ async fn an_expired_certificate_is_refused_before_any_call() {
     };
     let options = lab.options_of(&lab.cluster.talosconfig(&spec).unwrap());
     let error = source(options).members().await.unwrap_err();
-    let text = chain(&error);
+    let text = line(&error);
     for part in [
         "context \"lab\"",
         "`crt`",
@@ -70,7 +71,7 @@ async fn a_certificate_that_the_server_refuses_says_why_it_may_be() {
         ..ClientSpec::of(&["os:admin"])
     };
     let options = lab.options_of(&lab.cluster.talosconfig(&spec).unwrap());
-    let text = chain(&source(options).members().await.unwrap_err());
+    let text = line(&source(options).members().await.unwrap_err());
     assert!(text.contains("refuses the client certificate"), "{text}");
     assert!(
         text.contains("more extended key usages than clientAuth"),
@@ -91,7 +92,7 @@ async fn a_server_that_has_another_authority_or_is_out_of_date_is_not_trusted() 
         .unwrap();
     let endpoints = lab.cluster.endpoints();
     let text = stranger.talosconfig("lab", &endpoints, &[NODES[0].to_owned()], &pair);
-    let text = chain(&source(lab.options_of(&text)).members().await.unwrap_err());
+    let text = line(&source(lab.options_of(&text)).members().await.unwrap_err());
     assert!(
         text.contains("not signed by the authority in `ca`"),
         "{text}"
@@ -101,7 +102,7 @@ async fn a_server_that_has_another_authority_or_is_out_of_date_is_not_trusted() 
 
     let lab =
         Lab::start_changed(|spec| spec.server_valid_for = SignedDuration::from_hours(-1)).await;
-    let text = chain(&lab.source().members().await.unwrap_err());
+    let text = line(&lab.source().members().await.unwrap_err());
     assert!(text.to_lowercase().contains("expired"), "{text}");
     assert!(text.contains("Check the clocks"), "{text}");
     assert!(!text.contains("firewall"), "{text}");
@@ -118,12 +119,12 @@ async fn a_client_certificate_of_another_cluster_and_a_name_without_address_are_
         .pki()
         .talosconfig("lab", &endpoints, &[NODES[0].to_owned()], &pair);
     let refused = source(lab.options_of(&text)).members().await.unwrap_err();
-    let text = chain(&refused);
+    let text = line(&refused);
     assert!(text.contains("refuses the client certificate"), "{text}");
 
     let mut options = lab.options("os:operator");
     options.endpoints = vec!["no-such-node.invalid:50000".to_owned()];
-    let text = chain(&source(options).members().await.unwrap_err());
+    let text = line(&source(options).members().await.unwrap_err());
     assert!(text.contains("name has no address"), "{text}");
     assert!(!text.contains("firewall"), "{text}");
 }
@@ -138,7 +139,7 @@ async fn the_server_is_checked_against_the_host_as_written() {
         .unwrap()
         .replace("127.0.0.1", "localhost");
     options.endpoints = vec![by_name.clone()];
-    let text = chain(&source(options).members().await.unwrap_err());
+    let text = line(&source(options).members().await.unwrap_err());
     assert!(text.contains("machine.certSANs"), "{text}");
     assert!(!text.contains("firewall"), "{text}");
 
@@ -173,7 +174,7 @@ async fn a_key_of_another_certificate_is_named() {
         .cluster
         .pki()
         .talosconfig("lab", &lab.cluster.endpoints(), &[], &pair);
-    let text = chain(&source(lab.options_of(&text)).members().await.unwrap_err());
+    let text = line(&source(lab.options_of(&text)).members().await.unwrap_err());
     assert!(text.contains("`crt` and `key`"), "{text}");
 }
 
@@ -184,7 +185,7 @@ async fn a_talosconfig_that_is_not_there_is_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("sub").join("config");
     options.search = ConfigSearch::at(&missing);
-    let text = chain(&source(options).members().await.unwrap_err());
+    let text = line(&source(options).members().await.unwrap_err());
     assert!(text.contains(&missing.display().to_string()), "{text}");
     assert!(!folder.path().join("sub").exists());
 }

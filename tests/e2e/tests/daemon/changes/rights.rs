@@ -75,7 +75,7 @@ async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_
            resources: {{ on-change: true }}\n",
         kubeconfig.display()
     );
-    let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &config, &[]).await?;
     let refused = |c: &Value| {
         let refused = |kind: &&str| c["watches"][kind]["state"] == "refused";
         FORBIDDEN.iter().all(refused)
@@ -110,10 +110,10 @@ async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_
     // The restore point says that only the schedule took it; the one of the other components does not.
     let id = point["id"].as_str().context("no id")?;
     let shown = cluster
-        .bed
+        .site
         .restore_cli("show")
         .args([id, "--output", "json"]);
-    let shown = shown.output().await?.ended_with(0)?.json()?;
+    let shown = shown.json().await?;
     let findings = shown["findings"].as_array().context("no findings")?;
     let of = |object: &str| findings.iter().find(|f| f["object"] == object);
     let told = of("watch of secrets").with_context(|| shown.to_string())?;

@@ -67,14 +67,14 @@ async fn a_storm_makes_few_restore_points_and_the_last_has_its_end() -> Result<(
     let newest = cluster.points().await?.pop().context("no restore point")?;
     let id = newest["id"].as_str().context("no id")?;
     cluster.paths(id, "secrets").await?;
-    let file = cluster.bed.folder.join("secrets.tar");
+    let file = cluster.site.folder.join("secrets.tar");
     for name in 0..10 {
         let path = format!("resources/configmaps/namespaces/butler-system/storm-{name}.json");
         let object = e2e::run::Command::new("tar")
             .arg("-xOf")
             .arg(&file)
             .arg(path);
-        let object = object.output().await?.ended_with(0)?.json()?;
+        let object = object.json().await?;
         assert_eq!(object["data"]["round"], (UPDATES / 10).to_string());
     }
     Ok(())

@@ -11,9 +11,9 @@ use e2e::kube_apiserver::Request;
 use e2e::wait::until;
 use serde_json::{Value, json};
 
-use super::super::bed::Bed;
 use super::super::election::{Line, kubeconfig};
 use super::super::running::Daemon;
+use super::super::site::ChainSite;
 use super::{Cluster, DAEMON, LIMIT, MAPS, TEAMS, settled, team};
 
 const ALL: [&str; 5] = [
@@ -66,12 +66,11 @@ impl Cluster {
 
     /// Takes a restore point by a command, which lists everything.
     async fn full(&self) -> Result<Digests> {
-        let mut snapshot = self.bed.backupd("snapshot");
+        let mut snapshot = self.site.backupd("snapshot");
         for component in ALL {
             snapshot = snapshot.args(["--component", component]);
         }
-        let taken = snapshot.args(["--output", "json"]).output().await?;
-        let taken = taken.ended_with(0)?.json()?;
+        let taken = snapshot.args(["--output", "json"]).json().await?;
         let id = taken["restorePoint"].as_str().context("no id")?;
         digests(&self.manifest(id).await?)
     }
@@ -312,16 +311,16 @@ async fn after_a_break_kinds_are_listed_and_the_manifest_says_so() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_folder_for_scratch_everything_is_listed_and_a_finding_says_so() -> Result<()> {
     let cluster = Cluster::audited().await?;
-    let bed: &Bed = &cluster.bed;
+    let site: &ChainSite = &cluster.site;
     let config = format!(
         "kubernetes: {{ kubeconfig: {} }}\n\
          runs: {{ on-change: {{ quiet: 1s, longest: 5s }} }}\n\
          components: {{ resources: {{ on-change: true }} }}\n",
         cluster.audited_kubeconfig()?.display()
     );
-    super::super::running::configure(bed, &config)?;
-    let nowhere = bed.folder.join("nowhere");
-    let daemon = Daemon::start_with(bed.backupd("run").env("TMPDIR", &nowhere)).await?;
+    super::super::running::configure(site, &config)?;
+    let nowhere = site.folder.join("nowhere");
+    let daemon = Daemon::start_with(site.backupd("run").env("TMPDIR", &nowhere)).await?;
     settled(&daemon).await?;
     cluster.server.create(TEAMS, &team("payments")).await?;
     let path = format!("resources/{KIND}/cluster/payments.json");

@@ -1,8 +1,7 @@
 //! Tests of what is committed, and what never is.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use anyhow::{Context as _, Result};
+use e2e::folder::mode;
 use e2e::git::{GitHost, everything, git};
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ async fn each_restore_point_that_changes_something_is_one_commit() -> Result<()>
     let bare = host.bare("fleet.git").await?;
     let flags = ["--log-level", "trace"];
     let daemon = Daemon::start(
-        &cluster.bed,
+        &cluster.site,
         &cluster.config(&host.url("fleet.git"), BY_TOKEN),
         &flags,
     )
@@ -100,14 +99,7 @@ async fn each_restore_point_that_changes_something_is_one_commit() -> Result<()>
     let cause = cause(&mirror)?;
     assert!(cause.contains("ask the remote"), "{cause}");
 
-    let mode = cluster
-        .bed
-        .folder
-        .join("mirror/test")
-        .metadata()?
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o700);
+    assert_eq!(mode(&cluster.site.folder.join("mirror/test"))?, 0o700);
     let all = everything(&bare).await?;
     assert!(all.contains("AgBsealedsealedsealed") && all.contains("displayName"));
     for canary in ["canary", INLINE, "dXNlcg=="] {

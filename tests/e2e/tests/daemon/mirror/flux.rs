@@ -19,7 +19,7 @@ async fn bootstrap(folder: &Path, bare: &Path, path: &str) -> Result<Vec<Value>>
     git(folder, &["clone", "--quiet", &from, "bootstrap"]).await?;
     let generator = Command::new(tools::path(Tool::FluxSync).await?).in_folder(&clone);
     let generator = generator.args(["-url", &format!("file://{from}"), "-path", path]);
-    let written = generator.output().await?.ended_with(0)?.stdout;
+    let written = generator.ended_with(0).await?.stdout;
     let file = format!("{path}/flux-system/gotk-sync.yaml");
     assert!(written.contains("flux-system/gotk-sync.yaml"), "{written}");
     let text = std::fs::read_to_string(clone.join(file))?;
@@ -68,7 +68,7 @@ async fn a_mirror_is_refused_where_flux_applies() -> Result<()> {
         "clusters",
     ] {
         let config = cluster.config(&address, &format!("  path: {path}\n"));
-        let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
+        let daemon = Daemon::start(&cluster.site, &config, &[]).await?;
         let (_, mirror) = mirrored(&daemon).await?;
         let cause = cause(&mirror)?.to_owned();
         assert!(
@@ -81,7 +81,7 @@ async fn a_mirror_is_refused_where_flux_applies() -> Result<()> {
     }
 
     // Beside it, as by default.
-    let daemon = Daemon::start(&cluster.bed, &cluster.config(&address, ""), &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &cluster.config(&address, ""), &[]).await?;
     let (_, mirror) = mirrored(&daemon).await?;
     assert!(mirror["problem"].is_null(), "{mirror:#}");
     assert_eq!(mirror["path"], "butler-backup/test");
@@ -146,12 +146,12 @@ async fn a_mirror_at_the_old_place_is_moved_by_a_person() -> Result<()> {
     let bare = bare(&folder, "fleet.git").await?;
     let address = bare.display().to_string();
     let old = cluster.config(&address, "  path: clusters/management\n");
-    let daemon = Daemon::start(&cluster.bed, &old, &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &old, &[]).await?;
     mirrored(&daemon).await?;
     daemon.stop().await?.ended_with(0)?;
     let before = git(&bare, &["rev-parse", "main"]).await?.stdout;
 
-    let daemon = Daemon::start(&cluster.bed, &cluster.config(&address, ""), &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &cluster.config(&address, ""), &[]).await?;
     let (_, mirror) = mirrored(&daemon).await?;
     let told = cause(&mirror)?;
     for part in [

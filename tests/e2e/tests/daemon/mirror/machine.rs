@@ -12,9 +12,9 @@ async fn a_machine_without_git_and_a_folder_of_others_are_told() -> Result<()> {
     let folder = cluster.folder.make("git")?;
     let bare = bare(&folder, "fleet.git").await?;
     let config = cluster.config(&bare.display().to_string(), "");
-    configure(&cluster.bed, &config)?;
+    configure(&cluster.site, &config)?;
     let empty = cluster.folder.make("empty")?;
-    let command = cluster.bed.backupd("run").env("PATH", &empty);
+    let command = cluster.site.backupd("run").env("PATH", &empty);
     let daemon = Daemon::start_with(command).await?;
     let told = daemon
         .until("a problem", |c| c["mirror"]["problem"].is_object())
@@ -27,7 +27,7 @@ async fn a_machine_without_git_and_a_folder_of_others_are_told() -> Result<()> {
     daemon.stop().await?.ended_with(0)?;
 
     // A file that is not one of the mirror's stays, whatever its name is.
-    let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &config, &[]).await?;
     mirrored(&daemon).await?;
     let (own, theirs) = (
         format!("{TEAM}/payments.yaml"),

@@ -14,7 +14,7 @@ async fn a_remote_that_is_away_or_went_on_costs_no_restore_point() -> Result<()>
     let mut host = GitHost::start(&folder, Some(TOKEN)).await?;
     let bare = host.bare("fleet.git").await?;
     let config = cluster.config(&host.url("fleet.git"), BY_TOKEN);
-    let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
+    let daemon = Daemon::start(&cluster.site, &config, &[]).await?;
     daemon
         .until("a first commit", |c| c["mirror"]["commits"] == 1)
         .await?;
@@ -74,7 +74,7 @@ async fn a_remote_that_is_away_or_went_on_costs_no_restore_point() -> Result<()>
     .await?;
 
     // The work folder may be lost, or broken.
-    let work = cluster.bed.folder.join("mirror/test/repository");
+    let work = cluster.site.folder.join("mirror/test/repository");
     std::fs::write(work.join(".git/index.lock"), "")?;
     std::fs::write(work.join(".git/HEAD"), "broken")?;
     cluster.rename("payments", "Ours at last").await?;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use e2e::folder::set_mode;
 use e2e::git::bare;
 use e2e::programs;
 use e2e::sshd::{self, SshHost, keygen};
 use serde_json::json;
 
 use super::super::running::configure;
-use super::{Cluster, Daemon, TEAM, cause, commits, mirrored, mode, show};
+use super::{Cluster, Daemon, TEAM, cause, commits, mirrored, show};
 
 /// Folder name that a shell and ssh would both split.
 const FOLDER: &str = "it's 100% ours";
@@ -28,13 +29,13 @@ struct Access {
 
 impl Access {
     async fn make(cluster: &Cluster) -> Result<Self> {
-        let folder = cluster.bed.folder.join(FOLDER);
+        let folder = cluster.site.folder.join(FOLDER);
         std::fs::create_dir(&folder)?;
         let (key, trap) = (folder.join("key"), folder.join("trap"));
         // A program that asks through it leaves a trace, and waits without end.
         let asks = "#!/bin/sh\necho \"$*\" >>\"$0.sprung\"\nexec sleep 3600\n";
         std::fs::write(&trap, asks)?;
-        mode(&trap, 0o700)?;
+        set_mode(&trap, 0o700)?;
         Ok(Self {
             public: keygen(&key, "").await?,
             hosts: folder.join("known_hosts"),
@@ -46,8 +47,8 @@ impl Access {
     async fn daemon(&self, cluster: &Cluster, url: &str) -> Result<Daemon> {
         let lets_in =
             format!("  ssh-key: \"{FOLDER}/key\"\n  known-hosts: \"{FOLDER}/known_hosts\"\n");
-        configure(&cluster.bed, &cluster.config(url, &lets_in))?;
-        let mut command = cluster.bed.backupd("run");
+        configure(&cluster.site, &cluster.config(url, &lets_in))?;
+        let mut command = cluster.site.backupd("run");
         for name in ["SSH_ASKPASS", "GIT_ASKPASS"] {
             command = command.env(name, &self.trap);
         }
@@ -67,12 +68,7 @@ impl Access {
             ensure!(cause.contains(told), "{told} is not in: {cause}");
         }
         ensure!(!cause.contains('\n'), "{cause}");
-        let list = cluster
-            .bed
-            .restore_cli("list")
-            .output()
-            .await?
-            .ended_with(0)?;
+        let list = cluster.site.restore_cli("list").ended_with(0).await?;
         ensure!(
             list.stdout.contains(&id),
             "{id} is not in:\n{}",
@@ -138,16 +134,16 @@ async fn who_is_not_let_in_over_ssh_is_told_what_to_do() -> Result<()> {
     std::fs::write(&access.hosts, host.known_by(&host.key()?))?;
 
     // Others may read the key; then only its group, which only ssh refuses.
-    mode(&access.key, 0o644)?;
+    set_mode(&access.key, 0o644)?;
     let remedy = format!("`chmod 600 {key}`");
     access
         .refused(&cluster, &daemon, &["(mode 0644)", &remedy])
         .await?;
-    mode(&access.key, 0o640)?;
+    set_mode(&access.key, 0o640)?;
     access
         .refused(&cluster, &daemon, &[&there, &remedy])
         .await?;
-    mode(&access.key, 0o600)?;
+    set_mode(&access.key, 0o600)?;
 
     // Nobody is there to type a passphrase.
     let (kept, protected) = (

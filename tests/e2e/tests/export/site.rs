@@ -1,5 +1,6 @@
-//! Bed of one test: a store, a configuration file, and the results of an export.
+//! Site of one test beside an API server, and the results of its exports.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,20 +8,60 @@ use anyhow::{Context as _, Result, ensure};
 use backup_core::format::export::KindFacts;
 use backup_core::format::manifest::{Finding, Manifest, Severity};
 use backup_core::id::ComponentName;
+use e2e::Folder;
+use e2e::etcd::Etcd;
+use e2e::kube_apiserver::KubeApiserver;
 use e2e::run::{Command, Output};
+use e2e::site::{Common, Plane, Site, newest_manifest};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
-use super::ground::Ground;
 use super::kube::Kube;
+use super::standin::Standin;
 
 /// Components of the export.
 pub(crate) const EXPORT: &str = "crds,sealed-secrets,resources,kubeconfigs,secrets";
 
-/// Bed of one test; see the module.
-pub(crate) struct Bed {
+/// API server, with a stand-in for webhooks and extension APIs. Fields drop in order: the folder last.
+pub(crate) struct Cluster {
+    pub(crate) server: Mutex<KubeApiserver>,
+    pub(crate) standin: Standin,
+    pub(crate) etcd: Etcd,
+    /// Kubeconfig of the administrator.
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) folder: Folder,
+}
+
+/// Cluster that tests share. A test on it breaks only its own kinds and namespaces, and leaves no group that
+/// cannot be discovered.
+static CLUSTER: Common<Cluster> = Common::unused();
+
+impl Cluster {
+    async fn start() -> Result<Self> {
+        let plane = Plane::start(None).await?;
+        Ok(Self {
+            standin: Standin::start()?,
+            kubeconfig: plane.server.kubeconfig(),
+            server: Mutex::new(plane.server),
+            etcd: plane.etcd,
+            folder: plane.folder,
+        })
+    }
+}
+
+/// Site of one test; see the module.
+pub(crate) struct ExportSite {
     kube: Kube,
-    pub(crate) folder: PathBuf,
-    pub(crate) ground: Arc<Ground>,
+    site: Site,
+    pub(crate) cluster: Arc<Cluster>,
+}
+
+impl Deref for ExportSite {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
 }
 
 /// Restore point of an export.
@@ -32,27 +73,28 @@ pub(crate) struct Exported {
     pub(crate) manifest: Manifest,
 }
 
-impl Bed {
-    /// Makes a bed on the shared ground.
+impl ExportSite {
+    /// Makes a site on the shared cluster.
     pub(crate) async fn new() -> Result<Self> {
-        Self::on(Ground::shared().await?).await
+        Self::on(CLUSTER.get(Cluster::start).await?).await
     }
 
-    /// Makes a bed on a ground of its own.
+    /// Makes a site on a cluster of its own, for a test that needs the cluster as a whole.
     pub(crate) async fn own() -> Result<Self> {
-        Self::on(Ground::own().await?).await
+        Self::on(Arc::new(Cluster::start().await?)).await
     }
 
-    async fn on(ground: Arc<Ground>) -> Result<Self> {
+    async fn on(cluster: Arc<Cluster>) -> Result<Self> {
         // Connections end with the test that opened them.
-        let kube = Kube::of(&*ground.server.lock().await)?;
-        let bed = Self {
+        let kube = Kube::of(&*cluster.server.lock().await)?;
+        let site = Site::new().await?;
+        let site = Self {
             kube,
-            folder: ground.folder()?,
-            ground,
+            site,
+            cluster,
         };
-        bed.configure("")?;
-        Ok(bed)
+        site.configure("")?;
+        Ok(site)
     }
 
     pub(crate) fn kube(&self) -> &Kube {
@@ -61,7 +103,7 @@ impl Bed {
 
     /// Writes the configuration; `more` are lines of `kubernetes`, indented by two.
     pub(crate) fn configure(&self, more: &str) -> Result<()> {
-        let kubeconfig = self.ground.kubeconfig.display();
+        let kubeconfig = self.cluster.kubeconfig.display();
         self.configure_with(&format!(
             "  kubeconfig: {kubeconfig}\n  timeout: 30s\n{more}"
         ))
@@ -69,46 +111,22 @@ impl Bed {
 
     /// Writes the configuration with all lines of `kubernetes` given.
     pub(crate) fn configure_with(&self, kubernetes: &str) -> Result<()> {
-        let key = |name: &str| self.ground.key(name).display().to_string();
-        let text = format!(
-            "cluster: test\n\
-             store: file://{}\n\
-             talos: {{ config: talosconfig }}\n\
-             encryption: {{ recipients: [{}] }}\n\
-             signing: {{ key: {} }}\n\
-             reading: {{ identities: [{}], trust: [{}] }}\n\
-             kubernetes:\n{kubernetes}",
-            self.store().display(),
-            self.ground.recipient,
-            key("signing.key"),
-            key("identity.key"),
-            key("signing.pub"),
-        );
-        std::fs::create_dir_all(self.store())?;
-        std::fs::write(self.folder.join("butler.yaml"), text).context("writing butler.yaml")
-    }
-
-    fn store(&self) -> PathBuf {
-        self.folder.join("store")
-    }
-
-    fn ours(&self, command: Command) -> Command {
-        command
-            .env("BUTLER_BACKUP_CONFIG", "butler.yaml")
-            .env("HOME", &self.folder)
-            .in_folder(&self.folder)
+        let (_, store) = self.store()?;
+        self.write_config(&format!(
+            "cluster: test\nstore: {store}\ntalos: {{ config: talosconfig }}\nkubernetes:\n{kubernetes}"
+        ))
     }
 
     /// Returns `backupd snapshot` with these flags.
     pub(crate) fn snapshot(&self, flags: &[&str]) -> Command {
-        let snapshot = self.ground.programs.backupd().arg("snapshot").args(flags);
-        self.ours(snapshot.args(["--output", "json"]))
+        let snapshot = self.backupd("snapshot").args(flags);
+        snapshot.args(["--output", "json"])
     }
 
     /// Returns `backupd import` of a file in the folder, as etcd's snapshot.
     pub(crate) fn import(&self, file: &str) -> Command {
-        let import = self.ground.programs.backupd().args(["import", file]);
-        self.ours(import.args(["--component", "etcd", "--output", "json"]))
+        let import = self.backupd("import").arg(file);
+        import.args(["--component", "etcd", "--output", "json"])
     }
 
     /// Returns `backupd snapshot` of all exported components, of these kinds alone.
@@ -127,59 +145,43 @@ impl Bed {
         let output = output.ended_with(code)?;
         // Printed where a test fails, or with --nocapture, to read the output as an operator would.
         println!("--- code {code}\n{}", output.stderr);
-        let told = output.json()?;
-        let folder = self.store().join("manifests");
-        let files = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
-        let files: Result<Vec<_>, _> = files.map(|file| file.map(|f| f.path())).collect();
-        // Names begin with the time.
-        let newest = files?.into_iter().max().context("no manifest")?;
+        let newest = newest_manifest(&self.store()?.0)?;
         Ok(Exported {
+            told: output.json()?,
             output,
-            told,
             manifest: Manifest::parse(&std::fs::read(newest)?)?,
         })
     }
 
-    /// Returns `restore-cli` with these arguments.
-    pub(crate) fn restore_cli(&self, args: &[&str]) -> Command {
-        self.ours(self.ground.programs.restore_cli().args(args))
-    }
-
-    /// Fetches the newest restore point's component into a file.
-    pub(crate) async fn fetched(&self, component: &str) -> Result<PathBuf> {
-        let name = component.replace('/', "-");
-        let file = self.folder.join(format!("{name}.fetched"));
-        let fetch = self.ground.programs.restore_cli();
-        let list = self.restore_cli(&["list", "--output", "json"]);
-        let list = list.output().await?.ended_with(0)?.json()?;
-        let points = list["restorePoints"].as_array().context("no list")?;
+    /// Returns what `tar` prints with these options about the newest restore point's component.
+    async fn tar(&self, component: &str, options: &str, path: &[&str]) -> Result<Output> {
+        let file = format!("{}.tar", component.replace('/', "-"));
+        let points = self.points().await?;
         let has = |point: &&Value| {
             let components = point["components"].as_array();
             components.is_some_and(|all| all.iter().any(|name| name == component))
         };
         let newest = points.iter().find(has).context("no restore point has it")?;
         let id = newest["id"].as_str().context("no id")?;
-        let fetch = fetch.args(["fetch", id, "--force", "--component", component, "--to"]);
-        let fetched = self.ours(fetch.arg(&file)).output().await?;
+        let fetch = self.restore_cli("fetch").args([id, "--force"]);
+        let fetch = fetch.args(["--component", component, "--to", &file]);
+        let fetched = fetch.output().await?;
         // A component with gaps is fetched all the same, by its id.
         let code = if fetched.code == Some(7) { 7 } else { 0 };
         fetched.ended_with(code)?;
-        Ok(file)
+        let tar = Command::new("tar").arg(options).arg(file).args(path);
+        tar.in_folder(self.folder.path()).ended_with(0).await
     }
 
-    /// Returns the paths in the newest restore point's component, as `tar` lists them.
+    /// Returns the paths in the newest restore point's component.
     pub(crate) async fn paths(&self, component: &str) -> Result<Vec<String>> {
-        let file = self.fetched(component).await?;
-        let list = Command::new("tar").arg("-tf").arg(file).output().await?;
-        let list = list.ended_with(0)?.stdout;
+        let list = self.tar(component, "-tf", &[]).await?.stdout;
         Ok(list.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Returns one object in the newest restore point's component, as `tar` extracts it.
+    /// Returns one object in the newest restore point's component.
     pub(crate) async fn object(&self, component: &str, path: &str) -> Result<Value> {
-        let file = self.fetched(component).await?;
-        let extract = Command::new("tar").arg("-xOf").arg(file).arg(path);
-        extract.output().await?.ended_with(0)?.json()
+        self.tar(component, "-xOf", &[path]).await?.json()
     }
 }
 
