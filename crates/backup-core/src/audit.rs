@@ -24,7 +24,7 @@ mod needs;
 mod torn;
 
 use components::ComponentStates;
-pub(crate) use findings::{finding, hidden, stranger, unreadable};
+pub(crate) use findings::{hidden, stranger, unreadable};
 pub(crate) use needs::{NeededObjects, ObjectRelation};
 pub use torn::{torn, torn_in};
 

@@ -2,6 +2,7 @@
 //! functions of bytes; no store, no clock.
 
 pub mod export;
+mod finding;
 pub mod gaps;
 pub mod index;
 pub mod layout;

@@ -163,12 +163,7 @@ impl DangerChecker {
         cause: String,
         remedy: &str,
     ) {
-        let finding = Finding {
-            severity,
-            object,
-            cause,
-            remedy: remedy.to_owned(),
-        };
+        let finding = Finding::new(severity, object, cause, remedy);
         self.found.push((danger, finding));
     }
 

@@ -199,12 +199,12 @@ fn data_findings(request: &Request, plane: &DataQuery, state: &DataState) -> Dat
     let danger = (severity == Severity::Error).then_some(Danger::TenantData);
     let allow = danger.map(|d| format!("; `--allow {}` continues anyway", d.name()));
     let remedy = format!("{remedy}{}", allow.unwrap_or_default());
-    let finding = Finding {
+    let finding = Finding::new(
         severity,
-        object: format!("{CONTROL_PLANES} {}", plane.place),
+        format!("{CONTROL_PLANES} {}", plane.place),
         cause,
         remedy,
-    };
+    );
     vec![(danger, finding)]
 }
 
@@ -214,12 +214,7 @@ fn note(
     cause: String,
     remedy: String,
 ) -> (Option<Danger>, Finding) {
-    let finding = Finding {
-        severity,
-        object,
-        cause,
-        remedy,
-    };
+    let finding = Finding::new(severity, object, cause, remedy);
     (None, finding)
 }
 

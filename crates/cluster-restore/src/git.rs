@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::RecoverError;
 use super::select::Selection;
 use super::spool::Spool;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::id::ClusterName;
 use backup_core::proxy::{Proxies, ProxyError};
 use cluster_client::kube::target::KubeTarget;
@@ -362,12 +362,11 @@ impl Checkout {
             return if mirrored { mirror } else { ".".to_owned() };
         }
         if mirrored {
-            self.findings.push(Finding {
-                severity: Severity::Info,
-                object: mirror.clone(),
-                cause: format!("a mirror of the cluster is there, and {BUTLERS} was taken"),
-                remedy: format!("give --git-path {mirror} if the mirror is meant"),
-            });
+            self.findings.push(Finding::info(
+                mirror.clone(),
+                format!("a mirror of the cluster is there, and {BUTLERS} was taken"),
+                format!("give --git-path {mirror} if the mirror is meant"),
+            ));
         }
         BUTLERS.to_owned()
     }

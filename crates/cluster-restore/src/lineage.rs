@@ -77,30 +77,28 @@ fn forward_of(point: &RestorePoint, forward: &RestorePoint, options: &Options) -
         return None;
     }
     let why = to.begun_because.as_deref().unwrap_or("it does not say why");
-    Some(Finding {
-        severity: Severity::Warning,
-        object: format!("restore point {}", forward.entry.id),
-        cause: format!(
+    Some(Finding::warning(
+        format!("restore point {}", forward.entry.id),
+        format!(
             "a new lineage began between {} and it: {why}",
             point.entry.id
         ),
-        remedy: "check that you want to bring back what happened to etcd between the two"
-            .to_owned(),
-    })
+        "check that you want to bring back what happened to etcd between the two",
+    ))
 }
 
 fn refusal(options: &Options, point: &RestorePoint, cause: String, remedy: &str) -> Finding {
     let danger = Danger::OtherLineage;
-    Finding {
-        severity: if options.allow.contains(&danger) {
+    Finding::new(
+        if options.allow.contains(&danger) {
             Severity::Warning
         } else {
             Severity::Error
         },
-        object: format!("restore point {}", point.entry.id),
+        format!("restore point {}", point.entry.id),
         cause,
-        remedy: format!("{remedy}; `--allow {}` continues anyway", danger.name()),
-    }
+        format!("{remedy}; `--allow {}` continues anyway", danger.name()),
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use backup_core::archive::{ObjectPath, ResourceName};
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use cluster_client::kube::target::MANAGER;
 
 /// Steward's marker; any value pauses the object, and it blocks deletion too.
@@ -147,20 +147,19 @@ pub(super) fn stays(marker: PauseMarker, path: &ObjectPath, wanted: &Value) -> F
         PauseMarker::Annotation(name) => (format!("annotation {name}"), unpause(marker, wanted)),
         PauseMarker::Field(name) => (format!("spec.{name}"), unpause(marker, wanted)),
     };
-    Finding {
-        severity: Severity::Warning,
-        object: path.to_string(),
-        cause: format!(
+    Finding::warning(
+        path.to_string(),
+        format!(
             "it is paused in the cluster by {name} and stays paused: it was not when it was \
              captured, and no restore set that"
         ),
-        remedy: format!(
+        format!(
             "see who paused it and why; then kubectl patch {} {}{} --type merge -p '{patch}'",
             path.resource,
             path.name,
             namespace.unwrap_or_default()
         ),
-    }
+    )
 }
 
 /// Returns the annotation that is removed while `marker` is set, if all annotations would not fit: the one of

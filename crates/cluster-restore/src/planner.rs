@@ -225,16 +225,16 @@ impl Survey<'_> {
     fn block(&mut self, danger: Option<Danger>, object: String, cause: String, remedy: &str) {
         let allowed = danger.is_some_and(|d| self.request.options.allow.contains(&d));
         let by_name = danger.map(|d| format!("; `--allow {}` continues anyway", d.name()));
-        self.findings.push(Finding {
-            severity: if allowed {
+        self.findings.push(Finding::new(
+            if allowed {
                 Severity::Warning
             } else {
                 Severity::Error
             },
             object,
             cause,
-            remedy: format!("{remedy}{}", by_name.unwrap_or_default()),
-        });
+            format!("{remedy}{}", by_name.unwrap_or_default()),
+        ));
     }
 
     fn plan(self, park: Vec<quiesce::ParkedItem>) -> Result<Plan, RecoverError> {

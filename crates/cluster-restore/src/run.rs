@@ -311,12 +311,12 @@ impl Recovery {
                 Outcome::Conflict => "compare it with `restore-cli resources get`",
                 _ => "nothing has to be done unless it surprises you",
             };
-            Some(Finding {
+            Some(Finding::new(
                 severity,
-                object: object.clone(),
-                cause: done.why.clone().unwrap_or_default(),
-                remedy: remedy.to_owned(),
-            })
+                object.clone(),
+                done.why.clone().unwrap_or_default(),
+                remedy,
+            ))
         });
         told.collect()
     }

@@ -16,7 +16,7 @@ use super::RecoverError;
 use super::select::Selection;
 use super::spool::Spool;
 use backup_core::digest::Digest;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Size limit of `velero-backup.json`, which describes a backup in some KiB.
 const MAX_DESCRIPTION: u64 = 4 << 20;
@@ -116,14 +116,12 @@ fn read(path: &Path, scratch: &Path, select: &Selection) -> Result<VeleroObjects
     };
     let (_, sha256) = taking.tarball(opened)?;
     let spool = taking.finish()?;
-    findings.push(Finding {
-        severity: Severity::Warning,
-        object: file.display().to_string(),
-        cause: "Velero backups are not signed: anyone who can write to the bucket can make you \
-                restore what they like"
-            .to_owned(),
-        remedy: "restore from an archive of this program where there is one".to_owned(),
-    });
+    findings.push(Finding::warning(
+        file.display().to_string(),
+        "Velero backups are not signed: anyone who can write to the bucket can make you \
+         restore what they like",
+        "restore from an archive of this program where there is one",
+    ));
     Ok(VeleroObjects {
         spool,
         file,
@@ -198,12 +196,12 @@ fn check_description(file: &Path) -> Result<Vec<Finding>, VeleroError> {
             file: name.clone(),
             source,
         })?;
-    let warned = |cause: String| Finding {
-        severity: Severity::Warning,
-        object: name.clone(),
-        cause,
-        remedy: "choose a backup that is Completed, or look for what it lacks in the plan"
-            .to_owned(),
+    let warned = |cause: String| {
+        Finding::warning(
+            name.clone(),
+            cause,
+            "choose a backup that is Completed, or look for what it lacks in the plan",
+        )
     };
     let Ok(BackupDescription { status }) = serde_json::from_slice(&bytes) else {
         return Ok(vec![warned("it cannot be read".to_owned())]);

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::findings::finding;
 use crate::catalog::RestorePoint;
 use crate::format::gaps::{Gap, line};
-use crate::format::manifest::{Finding, Severity};
+use crate::format::manifest::Finding;
 use crate::id::{ComponentName, RestorePointId};
 
 /// See the module. Restore points must be added oldest first.
@@ -46,20 +45,18 @@ impl ComponentStates {
                 first.cause
             );
             Some(match newest.whole {
-                Some(whole) => finding(
-                    Severity::Warning,
-                    &id,
+                Some(whole) => Finding::warning(
+                    id.to_string(),
                     cause,
-                    &format!(
+                    format!(
                         "fix the cause, then `backupd snapshot --component {name}`; until then the newest \
                          that has it whole is {whole}"
                     ),
                 ),
-                None => finding(
-                    Severity::Error,
-                    &id,
+                None => Finding::error(
+                    id.to_string(),
                     cause,
-                    &format!(
+                    format!(
                         "no restore point has it whole: fix the cause, then `backupd snapshot --component \
                          {name}`"
                     ),

@@ -2,6 +2,7 @@
 
 use super::{NeededObject, Options, Report};
 use crate::catalog::{CatalogEntry, CatalogError, HiddenPoint, RestorePoint};
+use crate::causes;
 use crate::crypt::Verdict;
 use crate::digest::Digest;
 use crate::format::FormatError;
@@ -9,20 +10,6 @@ use crate::format::layout;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::RestorePointId;
 use crate::store::ArchiveState;
-
-pub(crate) fn finding(
-    severity: Severity,
-    object: &(impl std::fmt::Display + ?Sized),
-    cause: String,
-    remedy: &str,
-) -> Finding {
-    Finding {
-        severity,
-        object: object.to_string(),
-        cause,
-        remedy: remedy.to_owned(),
-    }
-}
 
 const DAMAGED: &str = "restore points that need it cannot be restored: put a sound copy back from a \
     replica or an older version of the object, or take a new snapshot now";
@@ -39,21 +26,16 @@ pub(super) fn sound(touched: usize, all: usize, newest: Option<&RestorePointId>)
         Some(id) => format!("`restore-cli verify {id}` before you need it"),
         None => "take a new restore point now".to_owned(),
     };
-    finding(Severity::Info, "restore points", cause, &remedy)
+    Finding::info("restore points", cause, remedy)
 }
 
 pub(super) fn missing(expected: &NeededObject) -> Finding {
-    finding(
-        Severity::Error,
-        &expected.key,
-        "it is not in the store".to_owned(),
-        DAMAGED,
-    )
+    Finding::error(expected.key.to_string(), "it is not in the store", DAMAGED)
 }
 
 pub(super) fn changed(expected: &NeededObject) -> Finding {
     let cause = "its content is not what the store recorded when it was put".to_owned();
-    finding(Severity::Error, &expected.key, cause, DAMAGED)
+    Finding::error(expected.key.to_string(), cause, DAMAGED)
 }
 
 pub(super) fn archived(expected: &NeededObject, archived: &ArchiveState) -> Finding {
@@ -61,13 +43,12 @@ pub(super) fn archived(expected: &NeededObject, archived: &ArchiveState) -> Find
     let rule = "end the lifecycle rule or the tiering that archives what is below this prefix";
     if archived.copied {
         let cause = format!("it is archived ({class}), and a copy can be read for some days only");
-        return finding(Severity::Warning, &expected.key, cause, rule);
+        return Finding::warning(expected.key.to_string(), cause, rule);
     }
-    finding(
-        Severity::Error,
-        &expected.key,
+    Finding::error(
+        expected.key.to_string(),
         format!("it is archived ({class}) and cannot be read"),
-        &format!("{}; {rule}", archived.remedy),
+        format!("{}; {rule}", archived.remedy),
     )
 }
 
@@ -82,28 +63,20 @@ pub(super) fn judge(expected: &NeededObject, size: u64, found: Option<Digest>) -
         }
         Some(_) => return None,
         None => {
-            return Some(finding(
-                Severity::Warning,
-                &expected.key,
-                "the store recorded no SHA-256 for it, so only its size was checked".to_owned(),
+            return Some(Finding::warning(
+                expected.key.to_string(),
+                "the store recorded no SHA-256 for it, so only its size was checked",
                 "run the audit with --deep",
             ));
         }
     };
-    Some(finding(Severity::Error, &expected.key, cause, DAMAGED))
+    Some(Finding::error(expected.key.to_string(), cause, DAMAGED))
 }
 
 pub(crate) fn unreadable(entry: &CatalogEntry, error: &CatalogError) -> Finding {
-    let mut cause = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        cause = format!("{cause}: {source}");
-        next = source.source();
-    }
-    finding(
-        Severity::Error,
-        &entry.key,
-        cause,
+    Finding::error(
+        entry.key.to_string(),
+        causes::line(error),
         "restore from another restore point",
     )
 }
@@ -112,16 +85,14 @@ pub(super) fn signature(object: &RestorePointId, verdict: Verdict) -> Option<Fin
     let cause = format!("the manifest is {verdict}");
     Some(match verdict {
         Verdict::Trusted => return None,
-        Verdict::NotChecked => finding(
-            Severity::Info,
-            object,
+        Verdict::NotChecked => Finding::info(
+            object.to_string(),
             cause,
             "give --trust with the public key that `backupd keygen` wrote",
         ),
         // Anyone with write access to the bucket can add one.
-        Verdict::Unsigned | Verdict::Untrusted | Verdict::Forged => finding(
-            Severity::Error,
-            object,
+        Verdict::Unsigned | Verdict::Untrusted | Verdict::Forged => Finding::error(
+            object.to_string(),
             cause,
             "do not restore from it before you know who wrote it; a daemon signs with the key of `backupd \
              keygen`",
@@ -130,9 +101,8 @@ pub(super) fn signature(object: &RestorePointId, verdict: Verdict) -> Option<Fin
 }
 
 pub(super) fn lost_parent(point: &RestorePoint, parent: &RestorePointId) -> Finding {
-    finding(
-        Severity::Warning,
-        &point.entry.id,
+    Finding::warning(
+        point.entry.id.to_string(),
         format!("restore point {parent}, which it was built upon, is not listed"),
         "find out whether somebody deleted that one, or the store cuts its listings short and later ones \
          are missing too",
@@ -149,15 +119,18 @@ pub(crate) fn hidden(hidden: &HiddenPoint) -> Finding {
             from a replica or an older version of the object";
         (Severity::Warning, remedy)
     };
-    finding(severity, &hidden.manifest, hidden.describe(), remedy)
+    Finding::new(
+        severity,
+        hidden.manifest.to_string(),
+        hidden.describe(),
+        remedy,
+    )
 }
 
 pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {
-    finding(
-        Severity::Warning,
-        &point.entry.id,
-        "it is not encrypted: anyone who can read the bucket can read the cluster's Secrets"
-            .to_owned(),
+    Finding::warning(
+        point.entry.id.to_string(),
+        "it is not encrypted: anyone who can read the bucket can read the cluster's Secrets",
         "give the daemon recipients: `backupd keygen`",
     )
 }
@@ -174,9 +147,8 @@ pub(super) fn future(names: &[&RestorePointId]) -> Option<Finding> {
             count.saturating_sub(1)
         ),
     };
-    Some(finding(
-        Severity::Error,
-        *last,
+    Some(Finding::error(
+        last.to_string(),
         cause,
         "find out who put them there: a machine whose clock was wrong, or somebody who may write to the bucket",
     ))
@@ -193,28 +165,25 @@ pub(super) fn age(
         } else {
             "there is no restore point that counts"
         };
-        return Some(finding(
-            Severity::Error,
+        return Some(Finding::error(
             layout::MANIFESTS,
-            cause.to_owned(),
+            cause,
             "run `backupd snapshot`",
         ));
     };
     let age = options.now.duration_since(newest.began()?);
     let hours = age.as_hours();
     if options.max_age.is_some_and(|most| age > most) {
-        return Some(finding(
-            Severity::Warning,
-            newest,
+        return Some(Finding::warning(
+            newest.to_string(),
             format!("the newest restore point is {hours} hours old"),
             "find out why no newer one was made, and run `backupd snapshot`",
         ));
     }
     if age.is_negative() {
-        return Some(finding(
-            Severity::Warning,
-            newest,
-            "the newest restore point is from the future".to_owned(),
+        return Some(Finding::warning(
+            newest.to_string(),
+            "the newest restore point is from the future",
             "set the clock of the machine that wrote it, or of this one",
         ));
     }
@@ -222,8 +191,7 @@ pub(super) fn age(
 }
 
 pub(super) fn bad_owner_marker(error: &FormatError) -> Finding {
-    finding(
-        Severity::Error,
+    Finding::error(
         layout::OWNER_MARKER,
         format!("{error}"),
         "put the owner marker back; every manifest names its SHA-256",
@@ -231,10 +199,9 @@ pub(super) fn bad_owner_marker(error: &FormatError) -> Finding {
 }
 
 pub(super) fn no_owner_marker() -> Finding {
-    finding(
-        Severity::Warning,
+    Finding::warning(
         layout::OWNER_MARKER,
-        "there are restore points but no owner marker that ties the prefix to a cluster".to_owned(),
+        "there are restore points but no owner marker that ties the prefix to a cluster",
         "put the owner marker back; every manifest names its SHA-256",
     )
 }
@@ -244,8 +211,7 @@ pub(super) fn other_owner_marker(first: &RestorePointId, more: usize) -> Finding
         0 => String::new(),
         n => format!(" and {n} more"),
     };
-    finding(
-        Severity::Error,
+    Finding::error(
         layout::OWNER_MARKER,
         format!("it is not the owner marker that restore point {first}{more} was made for"),
         "find out whether the owner marker was changed or restore points of another cluster were put \
@@ -254,17 +220,15 @@ pub(super) fn other_owner_marker(first: &RestorePointId, more: usize) -> Finding
 }
 
 pub(crate) fn stranger(name: &str) -> Finding {
-    finding(
-        Severity::Warning,
+    Finding::warning(
         name,
-        "its name does not fit the format".to_owned(),
+        "its name does not fit the format",
         "find out who put it there; a prefix belongs to one cluster and this tool alone",
     )
 }
 
 pub(super) fn markers(first: &str, count: usize) -> Finding {
-    finding(
-        Severity::Info,
+    Finding::info(
         "folder markers",
         format!("{count} names of no bytes that end in a slash, such as `{first}`"),
         "a console of the bucket makes them to show a folder; they hold nothing and do no harm",
@@ -272,8 +236,7 @@ pub(super) fn markers(first: &str, count: usize) -> Finding {
 }
 
 pub(super) fn unreferenced(report: &Report) -> Finding {
-    finding(
-        Severity::Info,
+    Finding::info(
         "objects that no restore point needs",
         format!(
             "{} objects with {} bytes",

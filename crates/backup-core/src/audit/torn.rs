@@ -1,6 +1,5 @@
 //! Findings about objects in an etcd snapshot that no API server can decode.
 
-use super::finding;
 use crate::etcd::TornObjects;
 use crate::format::manifest::{Finding, Manifest, Severity};
 use crate::id::ComponentName;
@@ -20,9 +19,9 @@ pub fn torn(name: &ComponentName, torn: &TornObjects, severity: Severity) -> Vec
             "{CAUSE}no API server can read its value at revision {} (key {}), nor list its kind",
             object.revision, object.key
         );
-        finding(
+        Finding::new(
             severity,
-            &format!("{name} {}", object.object()),
+            format!("{name} {}", object.object()),
             cause,
             REMEDY,
         )
@@ -36,7 +35,7 @@ pub fn torn(name: &ComponentName, torn: &TornObjects, severity: Severity) -> Vec
             more.to_string()
         };
         let cause = format!("{CAUSE}no API server can read {many} more of its objects");
-        all.push(finding(severity, name, cause, REMEDY));
+        all.push(Finding::new(severity, name.to_string(), cause, REMEDY));
     }
     all
 }

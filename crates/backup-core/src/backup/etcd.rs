@@ -224,12 +224,11 @@ fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
 }
 
 fn skipped_member(name: &ComponentName, node: &str, attempt: &str) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: of_member(name, node),
-        cause: format!("a member gave no usable snapshot, another one did: {attempt}"),
-        remedy: look_at(name).to_owned(),
-    }
+    Finding::warning(
+        of_member(name, node),
+        format!("a member gave no usable snapshot, another one did: {attempt}"),
+        look_at(name),
+    )
 }
 
 /// Returns the object of a finding about one member, named by the member's own address.
@@ -240,12 +239,7 @@ fn of_member(name: &ComponentName, node: &str) -> String {
 /// Returns a finding for each problem of the members and of their configuration. Each member has its own
 /// address, whichever member gave the snapshot.
 fn unusable_members(name: &ComponentName, members: &Members) -> Vec<Finding> {
-    let finding = |object: String, cause: &str| Finding {
-        severity: Severity::Warning,
-        object,
-        cause: cause.to_owned(),
-        remedy: look_at(name).to_owned(),
-    };
+    let finding = |object: String, cause: &str| Finding::warning(object, cause, look_at(name));
     let tried = members.candidates.iter();
     let tried = tried.flat_map(|c| c.warnings.iter().map(|cause| (c.node.as_str(), cause)));
     let others = members.unwell.iter().map(|m| (m.node.as_str(), &m.cause));
@@ -269,16 +263,15 @@ async fn lost_members(
     let gone = cancellable(run, source.lost_members(before))
         .await?
         .into_iter();
-    let gone = gone.map(|member| Finding {
-        severity: Severity::Warning,
-        object: of_member(name, &member.node),
-        cause: format!(
+    let gone = gone.map(|member| Finding::warning(
+        of_member(name, &member.node),
+        format!(
             "it was healthy before the snapshot and is not healthy after it, so it may crash again and \
              again: {}",
             member.cause
         ),
-        remedy: look_at(name).to_owned(),
-    });
+        look_at(name),
+    ));
     Ok(gone.collect())
 }
 

@@ -5,7 +5,7 @@ use super::table::ChunkTable;
 use super::{BackupError, Run};
 use crate::catalog::RestorePoint;
 use crate::crypt::Recipient;
-use crate::format::manifest::{Component, Epoch, Finding, Severity, StoredObject};
+use crate::format::manifest::{Component, Epoch, Finding, StoredObject};
 use crate::id::ComponentName;
 
 mod faults;
@@ -118,33 +118,26 @@ pub(super) async fn load_history(
 }
 
 fn archived_packs(parent: &RestorePoint, count: usize) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: format!("packs of {}", parent.entry.id),
-        cause: format!("{count} of them are archived, so what they hold is stored again"),
-        remedy: "end the lifecycle rule or the tiering that archives what is below this prefix; \
-                 `restore-cli audit` names each, with the command that brings it back"
-            .to_owned(),
-    }
+    Finding::warning(
+        format!("packs of {}", parent.entry.id),
+        format!("{count} of them are archived, so what they hold is stored again"),
+        "end the lifecycle rule or the tiering that archives what is below this prefix; \
+         `restore-cli audit` names each, with the command that brings it back",
+    )
 }
 
 fn unread_indexes(parent: &RestorePoint, cause: &str) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: format!("indexes of {}", parent.entry.id),
-        cause: format!("{cause}, so this run stores everything again"),
-        remedy: "run `restore-cli audit`; if the signing key was replaced, this is expected once"
-            .to_owned(),
-    }
+    Finding::warning(
+        format!("indexes of {}", parent.entry.id),
+        format!("{cause}, so this run stores everything again"),
+        "run `restore-cli audit`; if the signing key was replaced, this is expected once",
+    )
 }
 
 fn new_recipient(parent: &RestorePoint) -> Finding {
-    Finding {
-        severity: Severity::Info,
-        object: format!("packs of {}", parent.entry.id),
-        cause: "a recipient was added that cannot read them, so what they hold is stored again"
-            .to_owned(),
-        remedy: "nothing to do; only the earlier recipients can read older restore points"
-            .to_owned(),
-    }
+    Finding::info(
+        format!("packs of {}", parent.entry.id),
+        "a recipient was added that cannot read them, so what they hold is stored again",
+        "nothing to do; only the earlier recipients can read older restore points",
+    )
 }

@@ -91,12 +91,11 @@ fn nothing(mut failures: Vec<(ComponentName, BackupError)>, findings: &[Finding]
 }
 
 fn not_taken(name: &ComponentName, failure: &BackupError) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        object: name.to_string(),
-        cause: format!("it was not taken: {}", causes::line(failure)),
-        remedy: format!("fix the cause, then `backupd snapshot --component {name}`"),
-    }
+    Finding::error(
+        name.to_string(),
+        format!("it was not taken: {}", causes::line(failure)),
+        format!("fix the cause, then `backupd snapshot --component {name}`"),
+    )
 }
 
 /// Returns a finding if the restore point lacks a key that etcd's Secrets are encrypted with.
@@ -117,17 +116,15 @@ fn key_at_rest(parts: &[StoredComponent], kit: Option<&ArchiveFacts>) -> Option<
     if lacking.is_empty() {
         return None;
     }
-    Some(Finding {
-        severity: Severity::Warning,
-        object: "key of the encryption at rest".to_owned(),
-        cause: format!(
+    Some(Finding::warning(
+        "key of the encryption at rest",
+        format!(
             "Secrets in the etcd snapshot are encrypted ({}), and the key for that is not in this \
              restore point",
             lacking.join(", ")
         ),
-        remedy: "keep the machine configuration of a control plane node with it: an admin \
-                 talosconfig takes component `machine-config`, or add the file once with `backupd \
-                 kit add FILE`"
-            .to_owned(),
-    })
+        "keep the machine configuration of a control plane node with it: an admin \
+         talosconfig takes component `machine-config`, or add the file once with `backupd \
+         kit add FILE`",
+    ))
 }

@@ -12,6 +12,8 @@ use crate::crypt::Recipient;
 use crate::digest::Digest;
 use crate::id::{ClusterName, ComponentName, RestorePointId};
 
+pub use super::finding::{Finding, Severity};
+
 /// Largest manifest that is read, in bytes; ten thousand packs need one.
 pub const MAX_MANIFEST: usize = 4 << 20;
 
@@ -256,34 +258,6 @@ pub struct EtcdFacts {
     /// Talos cluster from another while its etcd is gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub talos_authorities: Vec<Digest>,
-}
-
-/// How serious a finding is.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// A person should look at it; everything can be restored.
-    Warning,
-    /// Something cannot be restored or cannot be trusted.
-    Error,
-}
-
-/// One thing that a run or an audit reports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// How serious it is.
-    pub severity: Severity,
-    /// The object that it is about: an object's key, a member, a restore point.
-    pub object: String,
-    /// What was found.
-    pub cause: String,
-    /// What to do about it.
-    pub remedy: String,
 }
 
 /// What a run read and stored, in numbers.

@@ -3,7 +3,6 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Tally;
-use crate::audit::finding;
 use crate::causes;
 use crate::format::FormatError;
 use crate::format::layout;
@@ -17,7 +16,7 @@ const ALL: &str = "leftovers";
 const AUDIT: &str = "nothing is removed until `restore-cli audit` passes";
 
 fn held(severity: Severity, cause: String, remedy: &str) -> Finding {
-    finding(severity, ALL, cause, remedy)
+    Finding::new(severity, ALL, cause, remedy)
 }
 
 fn and_more(count: u64) -> String {

@@ -163,37 +163,31 @@ async fn check_objects(
     });
     let (mut flaws, more) = checked.await?;
     if more > 0 {
-        flaws.push(Finding {
-            severity: Severity::Warning,
-            object: component.name.to_string(),
-            cause: format!("{more} more of its objects cannot be restored"),
-            remedy: "see those above".to_owned(),
-        });
+        flaws.push(Finding::warning(
+            component.name.to_string(),
+            format!("{more} more of its objects cannot be restored"),
+            "see those above",
+        ));
     }
     Ok(flaws)
 }
 
 /// Returns the finding for an object that has the captured bytes, but that no restore can write.
 fn flaw(object: &StoredJson, error: &ArchiveError) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: object.path.to_string(),
-        cause: format!(
-            "it is stored as it was captured, but this one object cannot be restored: {error}"
-        ),
-        remedy: "create it by hand from what `restore-cli fetch` returns".to_owned(),
-    }
+    Finding::warning(
+        object.path.to_string(),
+        format!("it is stored as it was captured, but this one object cannot be restored: {error}"),
+        "create it by hand from what `restore-cli fetch` returns",
+    )
 }
 
 /// Returns the finding for a carried component older than the reader's key, which is not damage.
 fn not_read(component: &Component, closed: &RestoreError) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: component.name.to_string(),
-        cause: format!("it exists, but was not read: {closed}"),
-        remedy: "read it with one of those keys, or store it again: `backupd kit add FILE`"
-            .to_owned(),
-    }
+    Finding::warning(
+        component.name.to_string(),
+        format!("it exists, but was not read: {closed}"),
+        "read it with one of those keys, or store it again: `backupd kit add FILE`",
+    )
 }
 
 async fn read_indexes(assembly: &Assembly, point: &RestorePoint) -> Result<(), RestoreError> {

@@ -169,15 +169,14 @@ fn compare(before: &Manifest, after: &Manifest) -> Vec<manifest::Finding> {
         _ => Vec::new(),
     };
     found.extend(tenants.iter().flat_map(|check| {
-        check
-            .differences
-            .iter()
-            .map(|difference| manifest::Finding {
-                severity: difference.severity,
-                object: check.tenant.clone(),
-                cause: difference.what.clone(),
-                remedy: difference.remedy.clone(),
-            })
+        check.differences.iter().map(|difference| {
+            manifest::Finding::new(
+                difference.severity,
+                check.tenant.clone(),
+                difference.what.clone(),
+                difference.remedy.clone(),
+            )
+        })
     }));
     found
 }
@@ -197,12 +196,12 @@ fn kinds(manifest: &Manifest) -> BTreeMap<String, (u64, String)> {
 }
 
 fn finding(severity: manifest::Severity, object: &str, cause: String) -> manifest::Finding {
-    manifest::Finding {
+    manifest::Finding::new(
         severity,
-        object: object.to_owned(),
+        object,
         cause,
-        remedy: "see that the upgrade meant it: `restore-cli diff` names the objects".to_owned(),
-    }
+        "see that the upgrade meant it: `restore-cli diff` names the objects",
+    )
 }
 
 /// Printed result.

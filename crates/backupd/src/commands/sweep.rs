@@ -291,12 +291,11 @@ mod tests {
         plan.needed = tally(310, 73_400_320);
         plan.left = tally(5, 2_400_000);
         plan.old = tally(2, 1_900_000);
-        plan.findings.push(manifest::Finding {
-            severity: manifest::Severity::Warning,
-            object: "packs/readme.txt".to_owned(),
-            cause: "its name does not fit the format".to_owned(),
-            remedy: "find out who put it there".to_owned(),
-        });
+        plan.findings.push(manifest::Finding::warning(
+            "packs/readme.txt",
+            "its name does not fit the format",
+            "find out who put it there",
+        ));
         let old = ["packs", "recipes"].map(|folder| gc::Orphan {
             key: format!("{folder}/{}", "0".repeat(64)).parse().unwrap(),
             bytes: 950_000,

@@ -1,6 +1,6 @@
 //! Findings of a restore point about watches that do not receive changes.
 
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 
 use super::status::{ClusterView, WatchStatus, WatchView};
@@ -26,12 +26,11 @@ pub(crate) fn findings(view: &ClusterView, wanted: &[ComponentName]) -> Vec<Find
     let mut findings: Vec<Finding> = told.collect();
     let more = deaf.len().saturating_sub(TOLD);
     if more > 0 {
-        findings.push(Finding {
-            severity: Severity::Warning,
-            object: "watches".to_owned(),
-            cause: format!("{more} more kinds are not watched"),
-            remedy: "see `watches` in the daemon's /v1/status".to_owned(),
-        });
+        findings.push(Finding::warning(
+            "watches",
+            format!("{more} more kinds are not watched"),
+            "see `watches` in the daemon's /v1/status",
+        ));
     }
     findings
 }
@@ -50,13 +49,12 @@ fn finding(kind: &str, watch: &WatchView) -> Finding {
              daemon's /v1/status",
         ),
     };
-    Finding {
-        severity: Severity::Warning,
+    Finding::warning(
         // The kind alone would be ambiguous: some components have the name of a kind.
-        object: format!("watch of {kind}"),
-        cause: format!("when this was taken, {kind} {state}: {problem}"),
-        remedy: remedy.to_owned(),
-    }
+        format!("watch of {kind}"),
+        format!("when this was taken, {kind} {state}: {problem}"),
+        remedy,
+    )
 }
 
 #[cfg(test)]

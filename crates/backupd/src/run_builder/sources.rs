@@ -9,7 +9,7 @@ use backup_core::archive::ResourceName;
 use backup_core::backup::{BackupPlan, Origin};
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::source::{ClusterSource, ObjectTap, SourceError};
 use cluster_client::etcd::EtcdSource;
@@ -199,12 +199,11 @@ impl Sources {
             Ok(found) => found,
             Err(e) => {
                 self.missing.push(ComponentName::datastores());
-                self.findings.push(Finding {
-                    severity: Severity::Error,
-                    object: "datastores.steward.butlerlabs.dev".to_owned(),
-                    cause: format!("the DataStores could not be found: {}", line(&e)),
-                    remedy: "apply deploy/rbac.yaml, then take another restore point".to_owned(),
-                });
+                self.findings.push(Finding::error(
+                    "datastores.steward.butlerlabs.dev",
+                    format!("the DataStores could not be found: {}", line(&e)),
+                    "apply deploy/rbac.yaml, then take another restore point",
+                ));
                 // The number of DataStores is unknown: none of them was taken.
                 self.missing.push(ComponentName::datastores());
                 return;
@@ -309,25 +308,22 @@ fn cluster_source(export: &KubeExport) -> &dyn ClusterSource {
 
 fn not_configured(archives: &[KubeArchive]) -> Finding {
     let names: Vec<String> = archives.iter().map(|a| a.component().to_string()).collect();
-    Finding {
-        severity: Severity::Warning,
-        object: "Kubernetes API".to_owned(),
-        cause: format!(
+    Finding::warning(
+        "Kubernetes API",
+        format!(
             "no way to it is configured, so there is no {}",
             names.join(", ")
         ),
-        remedy: "give --kubeconfig FILE, or ask for `--component etcd` alone".to_owned(),
-    }
+        "give --kubeconfig FILE, or ask for `--component etcd` alone",
+    )
 }
 
 fn not_reached(error: &SourceError) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        object: "Kubernetes API".to_owned(),
-        cause: format!("nothing was exported: {}", line(error)),
-        remedy: "see that the API server runs and lets backupd in, then take another restore point"
-            .to_owned(),
-    }
+    Finding::error(
+        "Kubernetes API",
+        format!("nothing was exported: {}", line(error)),
+        "see that the API server runs and lets backupd in, then take another restore point",
+    )
 }
 
 /// Returns an error's causes in one line, or the error if it has none.

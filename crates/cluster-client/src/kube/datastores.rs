@@ -24,7 +24,7 @@ use self::secret::ClusterSecrets;
 pub use self::secret::{SecretSource, SecretValue};
 use crate::etcd::{EtcdClientCertificate, EtcdLogin, EtcdOptions, EtcdTls};
 use crate::grpc::status::printable;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::source::SourceError;
 
@@ -279,30 +279,26 @@ fn finding(store: &Datastore) -> Option<Finding> {
     let object = format!("{}{}", ComponentName::DATASTORE, store.name);
     match &store.access {
         DatastoreAccess::Etcd(_) => None,
-        DatastoreAccess::NotCovered { driver } => Some(Finding {
-            severity: Severity::Warning,
-            cause: format!(
+        DatastoreAccess::NotCovered { driver } => Some(Finding::warning(
+            object,
+            format!(
                 "not covered: it keeps its data in {}, and only etcd is backed up; {}",
                 printable(driver),
                 tenants(&store.used_by)
             ),
-            remedy:
-                "back up that database with its own tools, one schema at a time, at about the time of the \
-                 restore points"
-                    .to_owned(),
-            object,
-        }),
-        DatastoreAccess::Broken { cause } => Some(Finding {
-            severity: Severity::Error,
-            cause: format!(
+            "back up that database with its own tools, one schema at a time, at about the time of the \
+             restore points",
+        )),
+        DatastoreAccess::Broken { cause } => Some(Finding::error(
+            object.clone(),
+            format!(
                 "the connection settings of its etcd are broken: {cause}; {}",
                 tenants(&store.used_by)
             ),
-            remedy: format!(
+            format!(
                 "correct the DataStore or the Secret, then `backupd snapshot --component {object}`"
             ),
-            object,
-        }),
+        )),
     }
 }
 

@@ -162,12 +162,11 @@ async fn definitions(
                         e.line()
                     ),
                 });
-                found.findings.push(Finding {
-                    severity: Severity::Error,
-                    object: CRDS.to_owned(),
-                    cause: e.line(),
-                    remedy: "apply deploy/rbac.yaml, or grant the right that is named".to_owned(),
-                });
+                found.findings.push(Finding::error(
+                    CRDS,
+                    e.line(),
+                    "apply deploy/rbac.yaml, or grant the right that is named",
+                ));
                 return Ok(());
             }
             Err(e) => return Err(e),
@@ -215,12 +214,12 @@ impl Discovery {
         (reason, so): (String, &str),
         remedy: &str,
     ) {
-        self.findings.push(Finding {
+        self.findings.push(Finding::new(
             severity,
-            object: kind.to_string(),
-            cause: format!("{reason}, so {so}"),
-            remedy: remedy.to_owned(),
-        });
+            kind.to_string(),
+            format!("{reason}, so {so}"),
+            remedy,
+        ));
         self.left_out.push(LeftOut {
             resource: kind.to_string(),
             reason,
@@ -239,13 +238,11 @@ impl Discovery {
                 what: resource.clone(),
                 cause: format!("its kinds could not be discovered: {}", error.line()),
             });
-            self.findings.push(Finding {
-                severity: Severity::Error,
-                object: resource.clone(),
-                cause: format!("its kinds could not be discovered: {}", error.line()),
-                remedy: "check that the server behind it runs: `kubectl get apiservices`"
-                    .to_owned(),
-            });
+            self.findings.push(Finding::error(
+                resource.clone(),
+                format!("its kinds could not be discovered: {}", error.line()),
+                "check that the server behind it runs: `kubectl get apiservices`",
+            ));
         }
         self.left_out.push(LeftOut { resource, reason });
     }

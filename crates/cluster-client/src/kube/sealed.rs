@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use backup_core::digest::Digest;
 use backup_core::format::export::SealingKey;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 mod open;
 mod trial;
@@ -111,12 +111,7 @@ impl KeyProblem {
                  not start with a key that it cannot read"
             }
         };
-        Finding {
-            severity: Severity::Warning,
-            object,
-            cause: self.to_string(),
-            remedy: remedy.to_owned(),
-        }
+        Finding::warning(object, self.to_string(), remedy)
     }
 }
 

@@ -16,7 +16,7 @@ use super::reader::KindReader;
 use super::request::Api;
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 mod check;
 mod cluster;
@@ -151,11 +151,12 @@ async fn list<T: DeserializeOwned>(
             format!("{unreadable} cannot be read, or do not have the fields of their kind")
         })
     });
-    let finding = failed.map(|cause| Finding {
-        severity: Severity::Warning,
-        object: resource.to_owned(),
-        cause: format!("the tenants' baseline is not complete: {cause}"),
-        remedy: format!("check that `kubectl get {resource} -A` works"),
+    let finding = failed.map(|cause| {
+        Finding::warning(
+            resource,
+            format!("the tenants' baseline is not complete: {cause}"),
+            format!("check that `kubectl get {resource} -A` works"),
+        )
     });
     (found, finding)
 }

@@ -20,7 +20,7 @@ use super::{TalosOptions, TalosSource};
 use crate::at_rest;
 use backup_core::clock::Clock;
 use backup_core::format::export::{ArchiveFacts, TalosClusterFacts};
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
 
@@ -63,17 +63,16 @@ impl MachineConfigSource {
         if identity.roles.contains(ADMIN) {
             return Ok(None);
         }
-        Ok(Some(Finding {
-            severity: Severity::Warning,
-            object: ComponentName::machine_config().to_string(),
-            cause: format!(
+        Ok(Some(Finding::warning(
+            ComponentName::machine_config().to_string(),
+            format!(
                 "it is left out: the talosconfig carries {}, and only {ADMIN} may read it. Without the \
                  machine configuration a lost control plane cannot be set up again with the same secrets, \
                  and the encrypted Secrets of the etcd snapshot cannot be read",
                 describe_roles(&identity.roles)
             ),
-            remedy: format!("{REMEDY}, or run `backupd snapshot` once with an admin talosconfig"),
-        }))
+            format!("{REMEDY}, or run `backupd snapshot` once with an admin talosconfig"),
+        )))
     }
 
     async fn get(

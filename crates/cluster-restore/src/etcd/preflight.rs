@@ -141,12 +141,7 @@ fn choose(looked: &[NodeReport]) -> String {
 
 fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut PreflightFindings) {
     let mut say = |severity, cause: String, remedy: &str| {
-        notes.add(Finding {
-            severity,
-            object: "talosconfig".to_owned(),
-            cause,
-            remedy: remedy.to_owned(),
-        });
+        notes.add(Finding::new(severity, "talosconfig", cause, remedy));
     };
     if !nodes.is_admin() {
         let roles: Vec<_> = nodes.roles().iter().map(String::as_str).collect();

@@ -92,12 +92,12 @@ pub(super) fn versions(
     image: Option<&str>,
 ) -> Option<Finding> {
     let finding = |severity, cause: String, remedy: String| {
-        Some(Finding {
+        Some(Finding::new(
             severity,
-            object: format!("node {node}"),
+            format!("node {node}"),
             cause,
             remedy,
-        })
+        ))
     };
     let storage = snapshot.storage_version.as_deref();
     let Some(data) = MinorVersion::of_storage(storage) else {

@@ -9,7 +9,7 @@ use super::documents::{CheckoutFolders, DocumentSet};
 use super::program::{self, NetworkIsolation};
 use super::refusals::refusals;
 use crate::child;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Largest output of kustomize for one folder, which is held in memory.
 const MAX_BUILT: u64 = 64 << 20;
@@ -23,18 +23,13 @@ impl DocumentSet {
     pub(super) async fn network_isolation(&mut self) -> NetworkIsolation {
         let apart = program::network_isolation().await;
         if apart == NetworkIsolation::None {
-            self.findings.push(Finding {
-                severity: Severity::Info,
-                object: "kustomize".to_owned(),
-                cause:
-                    "this system gives a program no network of its own (`unshare --net` fails), so \
-                     kustomizations are built where there is one"
-                        .to_owned(),
-                remedy:
-                    "nothing: a kustomization that names a part in another place is refused before \
-                     it is built"
-                        .to_owned(),
-            });
+            self.findings.push(Finding::info(
+                "kustomize",
+                "this system gives a program no network of its own (`unshare --net` fails), so \
+                 kustomizations are built where there is one",
+                "nothing: a kustomization that names a part in another place is refused before \
+                 it is built",
+            ));
         }
         apart
     }

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::{ASK, FETCH, GitError, MAX_ANSWER, program};
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::proxy::Proxies;
 
 /// Largest number of bytes that are fetched. Packed they are a fraction of the files.
@@ -354,11 +354,11 @@ async fn uncommitted(
     let changed = program::run(status, &what, ASK, MAX_ANSWER).await?;
     let files = changed.split(|b| *b == b'\n').filter(|l| !l.is_empty());
     let files = files.count();
-    Ok((files > 0).then(|| Finding {
-        severity: Severity::Warning,
-        object: tree.display().to_string(),
-        cause: format!("{files} files there are changed or new and not committed"),
-        remedy: "only what is committed is restored; commit them and plan again if they are meant"
-            .to_owned(),
+    Ok((files > 0).then(|| {
+        Finding::warning(
+            tree.display().to_string(),
+            format!("{files} files there are changed or new and not committed"),
+            "only what is committed is restored; commit them and plan again if they are meant",
+        )
     }))
 }

@@ -11,7 +11,7 @@ use super::included::included;
 use super::program::NetworkIsolation;
 use super::{GitError, MAX_OBJECTS, MAX_TEXT};
 use backup_core::archive::read_json;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::scratch::Scratch;
 
 /// Largest file of manifests; the definitions of a large operator take three MiB.
@@ -231,15 +231,12 @@ impl DocumentSet {
     }
 
     fn note(&mut self, object: String, cause: &str) {
-        self.findings.push(Finding {
-            severity: Severity::Warning,
+        self.findings.push(Finding::warning(
             object,
-            cause: cause.to_owned(),
-            remedy:
-                "its objects come from the restore point, if that has them; if not, correct it \
-                 in Git and plan again"
-                    .to_owned(),
-        });
+            cause,
+            "its objects come from the restore point, if that has them; if not, correct it \
+             in Git and plan again",
+        ));
     }
 
     /// Reads the documents of a file.

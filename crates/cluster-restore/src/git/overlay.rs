@@ -51,23 +51,18 @@ impl FindingLog<'_> {
         if *count > MAX_FINDINGS {
             return;
         }
-        self.findings.push(Finding {
-            severity,
-            object,
-            cause,
-            remedy: remedy.to_owned(),
-        });
+        self.findings
+            .push(Finding::new(severity, object, cause, remedy));
     }
 
     fn finish(self) {
         for (remedy, count) in self.counts {
             if let Some(more) = count.checked_sub(MAX_FINDINGS).filter(|more| *more > 0) {
-                self.findings.push(Finding {
-                    severity: Severity::Warning,
-                    object: "Git".to_owned(),
-                    cause: format!("{more} more are like the {MAX_FINDINGS} above"),
-                    remedy: remedy.to_owned(),
-                });
+                self.findings.push(Finding::warning(
+                    "Git",
+                    format!("{more} more are like the {MAX_FINDINGS} above"),
+                    remedy,
+                ));
             }
         }
     }

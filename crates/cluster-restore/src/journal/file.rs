@@ -203,7 +203,7 @@ fn parse(file: &mut File, path: &Path) -> Result<(JournalState, u64), RecoverErr
 mod tests {
     use super::super::records::{Outcome, Phase};
     use super::*;
-    use backup_core::format::manifest::{Finding, Severity};
+    use backup_core::format::manifest::Finding;
 
     fn at() -> Timestamp {
         "2026-11-24T03:00:00Z".parse().unwrap()
@@ -299,12 +299,7 @@ mod tests {
         let (phase, at) = (Phase::Resume, at());
         let found = Record::Found {
             phase,
-            finding: Finding {
-                severity: Severity::Error,
-                object: "a".to_owned(),
-                cause: "é".repeat(5000),
-                remedy: String::new(),
-            },
+            finding: Finding::error("a", "é".repeat(5000), String::new()),
         };
         let done = Record::PhaseDone { phase, at };
         journal.write(vec![found, done]).unwrap();

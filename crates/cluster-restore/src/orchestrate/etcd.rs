@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backup_core::clock::Clock;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
 use backup_core::read::{LocalSnapshot, unlock};
@@ -49,12 +49,11 @@ pub(super) async fn look(
         } else {
             "the steps after etcd cannot be done"
         };
-        plan.warnings.push(Finding {
-            severity: Severity::Warning,
-            object: "Kubernetes API".to_owned(),
-            cause: format!("no way to it is configured: {what}"),
-            remedy: "give --kubeconfig FILE to `restore`".to_owned(),
-        });
+        plan.warnings.push(Finding::warning(
+            "Kubernetes API",
+            format!("no way to it is configured: {what}"),
+            "give --kubeconfig FILE to `restore`",
+        ));
     }
     Ok(plan)
 }
@@ -136,19 +135,21 @@ pub(super) async fn restore(
     let late = joined
         .into_iter()
         .filter(|other| !other.joined)
-        .map(|other| Finding {
-            severity: Severity::Warning,
-            object: format!("node {}", other.node),
-            cause: "it has not joined the restored etcd".to_owned(),
-            remedy: other.remedy.unwrap_or_default(),
+        .map(|other| {
+            Finding::warning(
+                format!("node {}", other.node),
+                "it has not joined the restored etcd",
+                other.remedy.unwrap_or_default(),
+            )
         });
-    let restarts = restarts(&now).into_iter().map(|restart| Finding {
-        severity: Severity::Info,
-        object: restart
-            .node
-            .map_or("cluster".to_owned(), |node| format!("node {node}")),
-        cause: "etcd went back in time, and what runs there has seen a later state".to_owned(),
-        remedy: restart.command,
+    let restarts = restarts(&now).into_iter().map(|restart| {
+        Finding::info(
+            restart
+                .node
+                .map_or("cluster".to_owned(), |node| format!("node {node}")),
+            "etcd went back in time, and what runs there has seen a later state",
+            restart.command,
+        )
     });
     Ok(late.chain(restarts).collect())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use cluster_client::kube::target::KubeTarget;
 
 use super::context::{ObjectSpools, only_etcd};
@@ -184,12 +184,11 @@ fn finish_etcd_only(
         findings: journal.state.findings().cloned().collect(),
         ..RecoveryReport::default()
     };
-    report.findings.push(Finding {
-        severity: Severity::Info,
-        object: "Kubernetes API".to_owned(),
-        cause: "no way to it is configured, so it was not asked whether it is back".to_owned(),
-        remedy: "look at it: kubectl get --raw '/readyz?verbose'".to_owned(),
-    });
+    report.findings.push(Finding::info(
+        "Kubernetes API",
+        "no way to it is configured, so it was not asked whether it is back",
+        "look at it: kubectl get --raw '/readyz?verbose'",
+    ));
     let outcome = outcome(journal, report, context);
     end(journal, &outcome, context)?;
     Ok(outcome)

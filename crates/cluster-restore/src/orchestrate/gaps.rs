@@ -59,11 +59,11 @@ impl LocatedGap {
     /// Converts the gap into a finding.
     #[must_use]
     pub fn finding(&self, severity: Severity, again: &str) -> Finding {
-        Finding {
+        Finding::new(
             severity,
-            object: self.gap.component.to_string(),
-            cause: self.describe(),
-            remedy: self.remedy(again),
-        }
+            self.gap.component.to_string(),
+            self.describe(),
+            self.remedy(again),
+        )
     }
 }

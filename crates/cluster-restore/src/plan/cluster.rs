@@ -142,16 +142,17 @@ impl Refusal {
     /// Returns the refusal as a finding about the API server at `server`.
     #[must_use]
     pub fn finding(self, server: &str, allow: &BTreeSet<Danger>) -> Finding {
-        Finding {
-            severity: if self.is_allowed(allow) {
+        let hint = self.hint();
+        Finding::new(
+            if self.is_allowed(allow) {
                 Severity::Warning
             } else {
                 Severity::Error
             },
-            object: server.to_owned(),
-            remedy: self.hint(),
-            cause: self.cause,
-        }
+            server,
+            self.cause,
+            hint,
+        )
     }
 
     /// Returns the remedy, with the `--allow` name that permits the write.

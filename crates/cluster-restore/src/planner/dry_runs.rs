@@ -12,7 +12,7 @@ use crate::journal::Outcome;
 use crate::objects::{DryRunResult, Prediction, schema_of};
 use crate::spool::{Entry, Spool};
 use backup_core::archive::{ResourceName, Schema};
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Dry runs at the same time: they hide round trips, and API Priority and Fairness slows them down if there
 /// are too many.
@@ -84,12 +84,11 @@ impl Survey<'_> {
         }
         if told > MAX_REFUSED {
             let more = told.saturating_sub(MAX_REFUSED);
-            self.findings.push(Finding {
-                severity: Severity::Warning,
-                object: self.target.server().to_owned(),
-                cause: format!("as things are now it refuses {more} more objects in a dry run"),
-                remedy: "resolve those that are listed, then plan again".to_owned(),
-            });
+            self.findings.push(Finding::warning(
+                self.target.server(),
+                format!("as things are now it refuses {more} more objects in a dry run"),
+                "resolve those that are listed, then plan again",
+            ));
         }
         Ok(())
     }
@@ -150,13 +149,11 @@ impl Survey<'_> {
         let Some(entry) = self.spool.entry(position) else {
             return;
         };
-        self.findings.push(Finding {
-            severity: Severity::Warning,
-            object: entry.path.to_string(),
-            cause: format!("as things are now {why}"),
-            remedy: "what it needs may come with the restore; if not, it is reported and the rest \
-                 continues"
-                .to_owned(),
-        });
+        self.findings.push(Finding::warning(
+            entry.path.to_string(),
+            format!("as things are now {why}"),
+            "what it needs may come with the restore; if not, it is reported and the rest \
+             continues",
+        ));
     }
 }

@@ -82,16 +82,15 @@ impl Survey<'_> {
         }
         // Which live objects the archive lacks is unknown, so none is pruned.
         self.pruned.retain(|(path, _, _)| path.resource != *kind);
-        self.findings.push(Finding {
-            severity: Severity::Warning,
-            object: kind.to_string(),
-            cause: format!(
+        self.findings.push(Finding::warning(
+            kind.to_string(),
+            format!(
                 "its objects cannot be listed, so only those of the restore point were looked at, one \
                  by one: {}",
                 why.line()
             ),
-            remedy: "each that cannot be read is planned as FAIL, with what to do".to_owned(),
-        });
+            "each that cannot be read is planned as FAIL, with what to do",
+        ));
     }
 
     fn one(

@@ -12,7 +12,7 @@ use super::super::spool::Spool;
 use super::Survey;
 use backup_core::archive::ObjectPath;
 use backup_core::format::export::CompleteIn;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Largest number of kinds listed by name as left alone by pruning.
 const MAX_KINDS: usize = 12;
@@ -64,14 +64,12 @@ impl Survey<'_> {
             return;
         }
         if let Some(doubt) = self.spool.doubted() {
-            self.findings.push(Finding {
-                severity: Severity::Warning,
-                object: "--prune".to_owned(),
-                cause: format!("deletes nothing, as Git may have more than was read: {doubt}"),
-                remedy: "correct it in Git and plan again, or delete by hand what should not be \
-                         there"
-                    .to_owned(),
-            });
+            self.findings.push(Finding::warning(
+                "--prune",
+                format!("deletes nothing, as Git may have more than was read: {doubt}"),
+                "correct it in Git and plan again, or delete by hand what should not be \
+                 there",
+            ));
             return;
         }
         let kinds = self.spool.entries().iter().map(|e| &e.path.resource);
@@ -90,16 +88,15 @@ impl Survey<'_> {
         if more > 0 {
             told.push(format!("{more} more"));
         }
-        self.findings.push(Finding {
-            severity: Severity::Info,
-            object: "--prune".to_owned(),
-            cause: format!(
+        self.findings.push(Finding::info(
+            "--prune",
+            format!(
                 "deletes nothing of these kinds, as it is not proven that the restore point holds \
                  all of their objects: {}",
                 told.join(", ")
             ),
-            remedy: "delete by hand what should not be there".to_owned(),
-        });
+            "delete by hand what should not be there",
+        ));
     }
 }
 

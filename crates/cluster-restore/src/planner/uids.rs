@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::spool::{Entry, Spool};
 use backup_core::archive::ObjectPath;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Length of a UID in text form.
 const LENGTH: usize = 36;
@@ -61,32 +61,31 @@ impl UidReferences {
         let all = self.found.len();
         let told = self.found.into_iter().take(MAX_FIELDS);
         let mut findings: Vec<Finding> = told
-            .map(|((resource, field), (count, first, of))| Finding {
-                severity: Severity::Warning,
-                object: resource,
-                cause: format!(
-                    "field {} of {count} object(s) holds the UID of an object that is created \
+            .map(|((resource, field), (count, first, of))| {
+                Finding::warning(
+                    resource,
+                    format!(
+                        "field {} of {count} object(s) holds the UID of an object that is created \
                      again and gets a new one; the first is {}, with the UID of {} {}",
-                    field.trim_start_matches('.'),
-                    first.object(),
-                    of.resource,
-                    of.object(),
-                ),
-                remedy: "it is written as it was captured; see whether its controller sets it \
-                         again, and change it by hand if not"
-                    .to_owned(),
+                        field.trim_start_matches('.'),
+                        first.object(),
+                        of.resource,
+                        of.object(),
+                    ),
+                    "it is written as it was captured; see whether its controller sets it \
+                 again, and change it by hand if not",
+                )
             })
             .collect();
         if all > MAX_FIELDS {
-            findings.push(Finding {
-                severity: Severity::Warning,
-                object: "fields with UIDs".to_owned(),
-                cause: format!(
+            findings.push(Finding::warning(
+                "fields with UIDs",
+                format!(
                     "{} more fields hold UIDs of captured objects",
                     all.saturating_sub(MAX_FIELDS)
                 ),
-                remedy: "restore in parts, with --include-resources, to see them".to_owned(),
-            });
+                "restore in parts, with --include-resources, to see them",
+            ));
         }
         findings
     }

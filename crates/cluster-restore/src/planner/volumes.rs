@@ -7,7 +7,7 @@ use super::uids::UidReferences;
 use crate::RecoverError;
 use crate::journal::Outcome;
 use crate::volumes;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 impl Survey<'_> {
     /// Reads every body once more, for checks that matter only if objects are created.
@@ -42,24 +42,21 @@ impl Survey<'_> {
             }
         }
         if bound > 0 {
-            self.findings.push(Finding {
-                severity: Severity::Info,
-                object: volumes::VOLUMES.to_owned(),
-                cause: format!("{bound} volume(s): {}", volumes::MADE),
-                remedy: "nothing: what cannot be bound keeps Retain and is reported".to_owned(),
-            });
+            self.findings.push(Finding::info(
+                volumes::VOLUMES,
+                format!("{bound} volume(s): {}", volumes::MADE),
+                "nothing: what cannot be bound keeps Retain and is reported",
+            ));
         }
         for (object, volume) in lost {
-            self.findings.push(Finding {
-                severity: Severity::Warning,
+            self.findings.push(Finding::warning(
                 object,
-                cause: format!(
+                format!(
                     "its volume {volume} is neither in the restore point nor in the cluster, so \
                      that the claim is lost"
                 ),
-                remedy: "make the volume first, with reclaim policy Retain; or leave the claim out"
-                    .to_owned(),
-            });
+                "make the volume first, with reclaim policy Retain; or leave the claim out",
+            ));
         }
         self.findings.extend(uids.findings());
         Ok(())

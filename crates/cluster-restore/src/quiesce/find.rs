@@ -8,7 +8,7 @@ use super::{DEPLOYMENTS, PARKED, ParkedItem, PlatformRole, QuiesceError};
 use crate::pause::{self, PauseMarker};
 use crate::spool::Spool;
 use backup_core::archive::ObjectPath;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use cluster_client::kube::KubeError;
 use cluster_client::kube::target::KubeTarget;
 
@@ -147,12 +147,11 @@ pub async fn find(
             });
         };
         let mut tell = |object: String, why: &KubeError| {
-            findings.push(Finding {
-                severity: Severity::Warning,
+            findings.push(Finding::warning(
                 object,
-                cause: format!("it cannot be read, so it is not stopped: {}", why.line()),
-                remedy: "stop it by hand, or its controller".to_owned(),
-            });
+                format!("it cannot be read, so it is not stopped: {}", why.line()),
+                "stop it by hand, or its controller",
+            ));
         };
         let broken = |path: ObjectPath, why: KubeError| tell(path.to_string(), &why);
         let read = target

@@ -13,7 +13,7 @@ use super::super::plan::Mode;
 use super::super::{RecoverError, guards::Guard};
 use super::{AT_ONCE, BATCH, Recovery};
 use backup_core::archive::ObjectPath;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Live objects whose owner was created again, each with the changes made to it.
 pub(super) type OwnerChanges = BTreeMap<ObjectPath, String>;
@@ -97,14 +97,12 @@ impl Recovery {
                     }
                     // The restore creates the object again in its turn.
                     Err(_) if self.spool.by_path(path).is_some() => {}
-                    Err(why) => findings.push(Finding {
-                        severity: Severity::Error,
+                    Err(why) => findings.push(Finding::error(
                         object,
-                        cause: format!("its owner was gone and could not be named again: {why}"),
-                        remedy: "the restore point does not have it; see whether it is still \
-                                 there, and plan again"
-                            .to_owned(),
-                    }),
+                        format!("its owner was gone and could not be named again: {why}"),
+                        "the restore point does not have it; see whether it is still \
+                         there, and plan again",
+                    )),
                 }
             }
             self.journal.write(records)?;
@@ -173,15 +171,12 @@ impl Recovery {
                     .into_iter()
                     .filter(|left| !told.contains(left.as_str()));
                 findings.extend(left.map(|cause| {
-                    Finding {
-                        severity: Severity::Warning,
-                        object: object.clone(),
+                    Finding::warning(
+                        object.clone(),
                         cause,
-                        remedy:
-                            "continue with `restore-cli resume`; Steward adopts its own Secrets \
-                             automatically"
-                                .to_owned(),
-                    }
+                        "continue with `restore-cli resume`; Steward adopts its own Secrets \
+                         automatically",
+                    )
                 }));
             }
             self.journal.write(records)?;
@@ -251,13 +246,12 @@ impl Recovery {
 
 /// Returns the finding for a kind whose objects cannot be read.
 pub(crate) fn unread(kind: &str, why: &str) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: kind.to_owned(),
-        cause: format!(
+    Finding::warning(
+        kind,
+        format!(
             "it is not known whether its objects name owners that are created again: \
              {why}"
         ),
-        remedy: "see why it cannot be listed, and look at its objects' ownerReferences".to_owned(),
-    }
+        "see why it cannot be listed, and look at its objects' ownerReferences",
+    )
 }

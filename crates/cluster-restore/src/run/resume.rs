@@ -12,7 +12,7 @@ use super::super::pause::{self, PauseMarker};
 use super::super::plan::Mode;
 use super::super::quiesce::{self, ParkedItem, PlatformRole};
 use super::Recovery;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 impl Recovery {
     /// Puts everything back as it was.
@@ -101,13 +101,11 @@ impl Recovery {
             }
         }
         for parked in &late {
-            findings.push(Finding {
-                severity: Severity::Warning,
-                object: parked.place(),
-                cause: format!("it is not ready after {} s", self.timeouts.ready.as_secs()),
-                remedy: "see why with `kubectl describe`; its webhooks stay parked until it is"
-                    .to_owned(),
-            });
+            findings.push(Finding::warning(
+                parked.place(),
+                format!("it is not ready after {} s", self.timeouts.ready.as_secs()),
+                "see why with `kubectl describe`; its webhooks stay parked until it is",
+            ));
         }
         Ok(late.is_empty())
     }
@@ -123,12 +121,11 @@ impl Recovery {
                 self.put_back(&parked).await?;
                 continue;
             }
-            findings.push(Finding {
-                severity: Severity::Error,
-                object: parked.place(),
-                cause: "it is still parked, since its server is not ready".to_owned(),
-                remedy: format!("`restore-cli resume` when it is, or {}", parked.by_hand()),
-            });
+            findings.push(Finding::error(
+                parked.place(),
+                "it is still parked, since its server is not ready",
+                format!("`restore-cli resume` when it is, or {}", parked.by_hand()),
+            ));
         }
         Ok(())
     }
@@ -142,12 +139,13 @@ impl Recovery {
         for parked in self.parked(role, |p| matches!(p, ParkedItem::Object { .. })) {
             match self.put_back(&parked).await {
                 Ok(()) => {}
-                Err(RecoverError::Quiesce(e)) if !e.is_of_the_server() => findings.push(Finding {
-                    severity: Severity::Error,
-                    object: parked.place(),
-                    cause: format!("it could not be put back: {}", e.line()),
-                    remedy: format!("`restore-cli resume` when it can, or {}", parked.by_hand()),
-                }),
+                Err(RecoverError::Quiesce(e)) if !e.is_of_the_server() => {
+                    findings.push(Finding::error(
+                        parked.place(),
+                        format!("it could not be put back: {}", e.line()),
+                        format!("`restore-cli resume` when it can, or {}", parked.by_hand()),
+                    ))
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -196,12 +194,11 @@ impl Recovery {
             Ok(None) => return Ok(None),
             Err(e) if self.target.is_of_the_server(&e).await => return Err(e.into()),
             Err(e) => {
-                return Ok(Some(Finding {
-                    severity: Severity::Error,
-                    object: entry.path.to_string(),
-                    cause: format!("whether it is still paused cannot be read: {}", e.line()),
-                    remedy: "continue with `restore-cli resume`".to_owned(),
-                }));
+                return Ok(Some(Finding::error(
+                    entry.path.to_string(),
+                    format!("whether it is still paused cannot be read: {}", e.line()),
+                    "continue with `restore-cli resume`",
+                )));
             }
         };
         if !pause::is_paused(marker, &live) {
@@ -214,15 +211,12 @@ impl Recovery {
             return Ok((!made).then(|| pause::stays(marker, &entry.path, &wanted)));
         }
         if live.pointer("/metadata/deletionTimestamp").is_some() {
-            return Ok(Some(Finding {
-                severity: Severity::Error,
-                object: entry.path.to_string(),
-                cause: "it is being deleted, so its pause marker stays on".to_owned(),
-                remedy:
-                    "without the marker, what it represents would be deleted; the runbook says \
-                     how to save a control plane"
-                        .to_owned(),
-            }));
+            return Ok(Some(Finding::error(
+                entry.path.to_string(),
+                "it is being deleted, so its pause marker stays on",
+                "without the marker, what it represents would be deleted; the runbook says \
+                 how to save a control plane",
+            )));
         }
         let mut patch = pause::unpause(marker, &wanted);
         let version = live.pointer("/metadata/resourceVersion");
@@ -233,12 +227,11 @@ impl Recovery {
         match self.target.patch(&entry.path, &patch, false).await {
             Ok(_) => Ok(None),
             Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
-            Err(e) => Ok(Some(Finding {
-                severity: Severity::Error,
-                object: entry.path.to_string(),
-                cause: format!("it is still paused: {}", e.line()),
-                remedy: "continue with `restore-cli resume`".to_owned(),
-            })),
+            Err(e) => Ok(Some(Finding::error(
+                entry.path.to_string(),
+                format!("it is still paused: {}", e.line()),
+                "continue with `restore-cli resume`",
+            ))),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::super::guards::Guard;
 use super::super::owners::{references_of, relink};
 use super::Recovery;
 use backup_core::archive::{ObjectPath, ResourceName};
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use cluster_client::kube::KubeError;
 
 /// Largest number of losses that are listed one by one.
@@ -118,12 +118,11 @@ impl Recovery {
                     "it names an owner that does not exist, so the garbage collector deletes it"
                 }
             };
-            findings.push(Finding {
-                severity: Severity::Error,
-                object: path.to_string(),
-                cause: why.to_owned(),
-                remedy: "see who deletes its owner, stop it, then plan again".to_owned(),
-            });
+            findings.push(Finding::error(
+                path.to_string(),
+                why,
+                "see who deletes its owner, stop it, then plan again",
+            ));
             if findings.len() >= MAX_FINDINGS {
                 break;
             }
@@ -140,10 +139,5 @@ fn loss(path: &ObjectPath, cause: &str) -> Finding {
     } else {
         "find out who did in the API server's audit log, stop it, then plan again"
     };
-    Finding {
-        severity: Severity::Error,
-        object: path.to_string(),
-        cause: cause.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    Finding::error(path.to_string(), cause, remedy)
 }

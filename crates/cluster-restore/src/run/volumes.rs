@@ -10,7 +10,7 @@ use super::super::journal::Outcome;
 use super::super::{RecoverError, volumes};
 use super::Recovery;
 use backup_core::archive::ObjectPath;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Time limit for binding: a volume is bound within seconds after its claim exists.
 const BOUND_WITHIN: Duration = Duration::from_secs(30);
@@ -43,16 +43,15 @@ impl Recovery {
                 }
             };
             if let Some(why) = why {
-                findings.push(Finding {
-                    severity: Severity::Warning,
-                    object: entry.path.to_string(),
-                    cause: format!("it keeps reclaim policy Retain instead of {policy}: {why}"),
-                    remedy: format!(
+                findings.push(Finding::warning(
+                    entry.path.to_string(),
+                    format!("it keeps reclaim policy Retain instead of {policy}: {why}"),
+                    format!(
                         "see its claim; once both are bound: kubectl patch pv {} -p \
                          '{{\"spec\":{{\"persistentVolumeReclaimPolicy\":\"{policy}\"}}}}'",
                         entry.path.name
                     ),
-                });
+                ));
             }
         }
         Ok(findings)

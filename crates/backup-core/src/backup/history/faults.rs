@@ -6,21 +6,19 @@ use crate::id::RestorePointId;
 use crate::store::StoreError;
 
 pub(super) fn archived(id: &str, source: &StoreError) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: format!("restore point {id}"),
-        cause: format!("nothing is built upon it: {source}"),
-        remedy: "end the lifecycle rule that archives what is below this prefix".to_owned(),
-    }
+    Finding::warning(
+        format!("restore point {id}"),
+        format!("nothing is built upon it: {source}"),
+        "end the lifecycle rule that archives what is below this prefix",
+    )
 }
 
 pub(super) fn distrusted(id: &str, cause: String) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: format!("restore point {id}"),
+    Finding::warning(
+        format!("restore point {id}"),
         cause,
-        remedy: "find out who wrote or changed it: `restore-cli audit`".to_owned(),
-    }
+        "find out who wrote or changed it: `restore-cli audit`",
+    )
 }
 
 /// Returns one finding for each reason why restore points do not count.
@@ -37,48 +35,43 @@ pub(super) fn exclusions(exclusions: &Exclusions, future: &[CatalogEntry]) -> Ve
         found.push(distrusted(newest.as_str(), cause));
     }
     if let Some(last) = future.first() {
-        found.push(Finding {
-            severity: Severity::Error,
-            object: format!("restore point {}", last.id),
-            cause: format!(
+        found.push(Finding::error(
+            format!("restore point {}", last.id),
+            format!(
                 "its name has a time in the future, one of {} such names: nothing is built upon it, and it \
                  does not count as the newest",
                 future.len()
             ),
-            remedy: "set the clocks of the machines that write here; if none was wrong, somebody else put it \
-                     there: `restore-cli audit`"
-                .to_owned(),
-        });
+            "set the clocks of the machines that write here; if none was wrong, somebody else put it \
+             there: `restore-cli audit`",
+        ));
     }
     found
 }
 
 pub(super) fn lost_parent(newest: &RestorePointId, parent: &RestorePointId) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        object: format!("restore point {parent}"),
-        cause: format!("it is not listed any more, and {newest} was built upon it"),
-        remedy: "find out who deleted it, or whether the store cuts its listings short: `restore-cli audit`"
-            .to_owned(),
-    }
+    Finding::error(
+        format!("restore point {parent}"),
+        format!("it is not listed any more, and {newest} was built upon it"),
+        "find out who deleted it, or whether the store cuts its listings short: `restore-cli audit`",
+    )
 }
 
 /// Returns the finding that no restore point is left. It is a warning for a single one, which may belong to a
 /// first run that died early.
 pub(super) fn gone(last: &HiddenPoint, count: usize) -> Finding {
-    Finding {
-        severity: if count > 1 {
+    Finding::new(
+        if count > 1 {
             Severity::Error
         } else {
             Severity::Warning
         },
-        object: format!("restore point {}", last.id),
-        cause: format!(
+        format!("restore point {}", last.id),
+        format!(
             "no restore point is listed, and signatures name {count}: {}",
             last.describe()
         ),
-        remedy: "find out who deleted them, and put them back from a replica; a kit that was with them has to \
-                 be added again: `backupd kit add FILE…`"
-            .to_owned(),
-    }
+        "find out who deleted them, and put them back from a replica; a kit that was with them has to \
+         be added again: `backupd kit add FILE…`",
+    )
 }

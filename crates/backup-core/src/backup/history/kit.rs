@@ -91,10 +91,5 @@ fn again(severity: Severity, cause: String) -> Finding {
 }
 
 fn finding(severity: Severity, cause: String, remedy: &str) -> Finding {
-    Finding {
-        severity,
-        object: ComponentName::kit().to_string(),
-        cause,
-        remedy: remedy.to_owned(),
-    }
+    Finding::new(severity, ComponentName::kit().to_string(), cause, remedy)
 }

@@ -139,12 +139,7 @@ fn whatever_was_asked_for_and_is_not_there_is_a_gap() {
 
 #[test]
 fn older_manifests_are_judged_by_their_findings() {
-    let finding = |object: &str, cause: &str| Finding {
-        severity: Severity::Error,
-        object: object.to_owned(),
-        cause: cause.to_owned(),
-        remedy: String::new(),
-    };
+    let finding = |object: &str, cause: &str| Finding::error(object, cause, String::new());
     let old = manifest(|m| {
         m.findings = vec![
             finding(

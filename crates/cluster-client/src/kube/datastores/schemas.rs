@@ -23,11 +23,8 @@ pub struct TenantSchema {
 #[must_use]
 pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Finding> {
     let object = format!("{}{name}", ComponentName::DATASTORE);
-    let finding = |severity, cause: String, remedy: &str| Finding {
-        severity,
-        object: object.clone(),
-        cause,
-        remedy: remedy.to_owned(),
+    let finding = |severity, cause: String, remedy: &str| {
+        Finding::new(severity, object.clone(), cause, remedy)
     };
     let mut findings = Vec::new();
     if etcd.total_keys.is_none() || etcd.more_prefixes {

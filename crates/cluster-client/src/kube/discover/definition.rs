@@ -173,16 +173,14 @@ pub(super) fn add_definition(
         .map(String::as_str)
         .collect();
     if !lost.is_empty() {
-        found.findings.push(Finding {
-            severity: Severity::Warning,
-            object: name.to_string(),
-            cause: format!(
+        found.findings.push(Finding::warning(
+            name.to_string(),
+            format!(
                 "objects were once stored as {}, which the definition no longer has",
                 lost.join(", ")
             ),
-            remedy: "check that all of them were converted: every one that was read is in the restore point"
-                .to_owned(),
-        });
+            "check that all of them were converted: every one that was read is in the restore point",
+        ));
     }
     if is_butlers_group(&crd.spec.group) && found.crd_chart.is_none() {
         let chart = crd.metadata.labels.get("helm.sh/chart");
@@ -229,12 +227,12 @@ pub(super) fn add_definition(
 /// Returns a finding about data that is lost when objects are not read in their stored version.
 fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
     let finding = |severity, cause, remedy: &str| {
-        Some(Finding {
+        Some(Finding::new(
             severity,
-            object: kind.resource.to_string(),
+            kind.resource.to_string(),
             cause,
-            remedy: remedy.to_owned(),
-        })
+            remedy,
+        ))
     };
     let read = kind.version.as_str();
     let stored = crd.status.stored_versions.iter().map(String::as_str);

@@ -6,7 +6,7 @@ use super::super::kind::Kind;
 use super::super::request::Api;
 use super::super::scope::CRDS;
 use backup_core::archive::{ObjectPath, Schema};
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Maximum number of objects that are named.
 const MAX_NAMES: usize = 5;
@@ -57,15 +57,13 @@ impl AdmissionCheck {
     /// all are admitted.
     pub(super) fn finding(&self, kind: &Kind) -> Option<Finding> {
         if let Some(why) = &self.unread {
-            return Some(Finding {
-                severity: Severity::Info,
-                object: kind.resource.to_string(),
-                cause: format!(
+            return Some(Finding::info(
+                kind.resource.to_string(),
+                format!(
                     "its definition cannot be read, so whether it admits its objects is not known: {why}"
                 ),
-                remedy: "apply deploy/rbac.yaml, or grant `get` of customresourcedefinitions"
-                    .to_owned(),
-            });
+                "apply deploy/rbac.yaml, or grant `get` of customresourcedefinitions",
+            ));
         }
         if self.objects == 0 {
             return None;
@@ -74,18 +72,15 @@ impl AdmissionCheck {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        Some(Finding {
-            severity: Severity::Warning,
-            object: kind.resource.to_string(),
-            cause: format!(
+        Some(Finding::warning(
+            kind.resource.to_string(),
+            format!(
                 "its definition does not admit {} of its objects any more: {}{more}",
                 self.objects,
                 self.first.join(", ")
             ),
-            remedy:
-                "they are in the restore point, but a restore of them is refused; correct them in the \
-                 cluster, or restore with `restore-cli plan --fill KIND.FIELD=VALUE`"
-                    .to_owned(),
-        })
+            "they are in the restore point, but a restore of them is refused; correct them in the \
+             cluster, or restore with `restore-cli plan --fill KIND.FIELD=VALUE`",
+        ))
     }
 }

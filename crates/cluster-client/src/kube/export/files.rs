@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::super::kubeconfig::examine;
 use backup_core::format::export::{KubeconfigFacts, Lack};
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::source::{ArchiveSink, SourceError};
 
 /// Largest kubeconfig. It is some KiB; a larger file is something else.
@@ -46,12 +46,11 @@ pub(super) async fn write(
             what: path.display().to_string(),
             cause: format!("the kubeconfig was not kept: {problem}"),
         });
-        findings.push(Finding {
-            severity: Severity::Error,
-            object: path.display().to_string(),
-            cause: format!("the kubeconfig was not kept: {problem}"),
-            remedy: "see `kubernetes.keep-kubeconfigs` in the configuration".to_owned(),
-        });
+        findings.push(Finding::error(
+            path.display().to_string(),
+            format!("the kubeconfig was not kept: {problem}"),
+            "see `kubernetes.keep-kubeconfigs` in the configuration",
+        ));
     }
     Ok((written, lacks))
 }
@@ -59,11 +58,12 @@ pub(super) async fn write(
 fn expiry_finding(path: &Path, facts: &KubeconfigFacts, now: Timestamp) -> Option<Finding> {
     let until = facts.client_not_after?;
     let soon = now.checked_add(SOON).unwrap_or(now);
-    (until < soon).then(|| Finding {
-        severity: Severity::Warning,
-        object: path.display().to_string(),
-        cause: format!("its client certificate is valid until {until:.0}"),
-        remedy: "make a new one, for example with `talosctl kubeconfig`".to_owned(),
+    (until < soon).then(|| {
+        Finding::warning(
+            path.display().to_string(),
+            format!("its client certificate is valid until {until:.0}"),
+            "make a new one, for example with `talosctl kubeconfig`",
+        )
     })
 }
 

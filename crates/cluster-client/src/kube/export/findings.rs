@@ -6,7 +6,7 @@ use super::super::references::{MissingReference, References};
 use super::KubeExport;
 use backup_core::archive::MAX_DEPTH;
 use backup_core::format::export::Lost;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 
 /// Maximum number of references to missing objects that are named for one kind.
@@ -50,14 +50,12 @@ fn of_kind(missing: &[MissingReference<'_>]) -> Option<Finding> {
 }
 
 fn lost(object: String, cause: String) -> Finding {
-    Finding {
-        severity: Severity::Warning,
+    Finding::warning(
         object,
         cause,
-        remedy: "create what is missing, or remove the reference: a restore brings the reference back as it \
-                 is"
-            .to_owned(),
-    }
+        "create what is missing, or remove the reference: a restore brings the reference back as it \
+         is",
+    )
 }
 
 /// Returns the finding for objects that are nested more deeply than a restore can read.
@@ -66,47 +64,41 @@ pub(super) fn too_deep(kind: &Kind, first: &str, objects: u64) -> Finding {
         0 | 1 => String::new(),
         _ => format!(" and {} more", objects.saturating_sub(1)),
     };
-    Finding {
-        severity: Severity::Warning,
-        object: format!("{} {first}", kind.resource),
-        cause: format!(
+    Finding::warning(
+        format!("{} {first}", kind.resource),
+        format!(
             "{first}{more} is nested deeper than {MAX_DEPTH} levels: it is in the restore point, but no \
              restore can write it"
         ),
-        remedy: "reduce its depth; `restore-cli fetch` returns its bytes".to_owned(),
-    }
+        "reduce its depth; `restore-cli fetch` returns its bytes",
+    )
 }
 
 /// Returns the finding for list entries that are not valid objects, as an extension API may return them.
 pub(super) fn unreadable(kind: &Kind, objects: u64) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        object: kind.resource.to_string(),
-        cause: format!(
-            "{objects} of its objects have no name or cannot be read, and were left out"
-        ),
-        remedy: format!(
+    Finding::error(
+        kind.resource.to_string(),
+        format!("{objects} of its objects have no name or cannot be read, and were left out"),
+        format!(
             "look at the output of `kubectl get {} -o json`",
             kind.resource
         ),
-    }
+    )
 }
 
 /// Returns the finding for a kind that is read in another version than intended.
 pub(super) fn other_version(export: &KubeExport, read: &Kind) -> Option<Finding> {
     let meant = export.all_kinds().iter();
     let meant = meant.filter(|kind| kind.resource == read.resource && kind.version != read.version);
-    meant.map(|kind| Finding {
-        severity: Severity::Warning,
-        object: kind.resource.to_string(),
-        cause: format!(
+    meant.map(|kind| Finding::warning(
+        kind.resource.to_string(),
+        format!(
             "it cannot be listed as {}, because its conversion webhook does not work; it was read as {}, \
              the version that its objects are stored in",
             kind.version, read.version
         ),
-        remedy: "find out why the webhook does not answer: `spec.conversion` of the definition names it"
-            .to_owned(),
-    }).next()
+        "find out why the webhook does not answer: `spec.conversion` of the definition names it",
+    )).next()
 }
 
 /// Returns the finding for objects of `component` that exist and could not be read.
@@ -120,16 +112,15 @@ pub(super) fn lost_objects(
         Some((namespace, name)) => format!("{name} -n {namespace}"),
         None => first.name.clone(),
     };
-    Some(Finding {
-        severity: Severity::Error,
-        object: kind.resource.to_string(),
-        cause: format!("component `{component}` is not whole: {}", lost_of(lost)),
-        remedy: format!(
+    Some(Finding::error(
+        kind.resource.to_string(),
+        format!("component `{component}` is not whole: {}", lost_of(lost)),
+        format!(
             "make `kubectl get {} {own}` work: give the API server the key that the object was encrypted \
              with, start its conversion webhook, or create the object again; then take another restore point",
             kind.resource
         ),
-    })
+    ))
 }
 
 /// Describes the objects that could not be read, and the reasons.
@@ -156,11 +147,10 @@ pub(super) fn list_failure(kind: &Kind, error: &KubeError, taken: u64) -> Findin
     } else {
         String::new()
     };
-    Finding {
-        severity: Severity::Error,
-        object: kind.resource.to_string(),
-        cause: format!("it could not be listed{so_far}: {}", error.line()),
-        remedy: match error {
+    Finding::error(
+        kind.resource.to_string(),
+        format!("it could not be listed{so_far}: {}", error.line()),
+        match error {
             KubeError::Forbidden { .. } => {
                 "apply deploy/rbac.yaml, or grant the right that is named".to_owned()
             }
@@ -169,7 +159,7 @@ pub(super) fn list_failure(kind: &Kind, error: &KubeError, taken: u64) -> Findin
                 kind.resource
             ),
         },
-    }
+    )
 }
 
 #[cfg(test)]

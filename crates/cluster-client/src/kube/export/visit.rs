@@ -120,16 +120,15 @@ async fn unconverted<'a>(
 /// Returns the finding for objects that are in the archive in another version than the kind's others.
 fn unconverted_part(kind: &Kind, reading: &KindReader<'_>) -> Option<Finding> {
     let count = reading.unconverted();
-    (count > 0).then(|| Finding {
-        severity: Severity::Warning,
-        object: kind.resource.to_string(),
-        cause: format!(
+    (count > 0).then(|| Finding::warning(
+        kind.resource.to_string(),
+        format!(
             "its conversion webhook does not answer: {count} of its objects were not read as {}, but in the \
              version that they are stored in",
             kind.version
         ),
-        remedy: "they are complete and can be restored; start the webhook that converts them".to_owned(),
-    })
+        "they are complete and can be restored; start the webhook that converts them",
+    ))
 }
 
 async fn kind(
@@ -173,12 +172,11 @@ async fn kind(
                     && !reading.is_defined().await.unwrap_or(true) =>
             {
                 let gone = "its definition was deleted while the export ran".to_owned();
-                let finding = Finding {
-                    severity: Severity::Info,
-                    object: kind.resource.to_string(),
-                    cause: gone.clone(),
-                    remedy: "nothing to do if this was intended".to_owned(),
-                };
+                let finding = Finding::info(
+                    kind.resource.to_string(),
+                    gone.clone(),
+                    "nothing to do if this was intended",
+                );
                 return Ok((
                     Some(tally.facts(&reading, None, Vec::new(), Some(gone))),
                     vec![finding],

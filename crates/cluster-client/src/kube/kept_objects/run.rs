@@ -11,7 +11,7 @@ use super::{Drift, KeptObjects, KeptPages, ListRecorder, RecordFailure};
 use crate::kube::kind::Kind;
 use crate::kube::request::Api;
 use backup_core::archive::ResourceName;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Time for which all lists of a run together may wait for outstanding reports of the watches, which
 /// usually take milliseconds.
@@ -95,32 +95,29 @@ impl KeptObjectsUse {
         };
         match recorder.finish(deadline).await {
             Ok(Drift { objects: 0, .. }) => {}
-            Ok(Drift { objects, first }) => self.run().findings.push(Finding {
-                severity: Severity::Warning,
-                object: kind.resource.to_string(),
-                cause: format!(
+            Ok(Drift { objects, first }) => self.run().findings.push(Finding::warning(
+                kind.resource.to_string(),
+                format!(
                     "its list differs from its watch in {objects} objects, {first} among them: restore \
                      points for changes have an older state of them"
                 ),
-                remedy: "nothing to do for this restore point, which was listed; if this happens again, \
-                         schedule the component more often by cron, and please report it"
-                    .to_owned(),
-            }),
+                "nothing to do for this restore point, which was listed; if this happens again, \
+                 schedule the component more often by cron, and please report it",
+            )),
             Err(RecordFailure::Odd(why)) => {
                 tracing::debug!(kind = %kind.resource, why, "its list cannot be kept");
             }
             Err(RecordFailure::Scratch(why)) => {
                 let mut run = self.run();
                 if !std::mem::replace(&mut run.told, true) {
-                    run.findings.push(Finding {
-                        severity: Severity::Warning,
-                        object: "scratch file".to_owned(),
-                        cause: format!(
+                    run.findings.push(Finding::warning(
+                        "scratch file",
+                        format!(
                             "what was read cannot be kept for the next run, which lists it again: \
                              {why}"
                         ),
-                        remedy: "give the daemon a folder with free space: set TMPDIR".to_owned(),
-                    });
+                        "give the daemon a folder with free space: set TMPDIR",
+                    ));
                 }
             }
         }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::open::UnsealOutcome;
 use super::{KeyProblem, Keyring};
 use backup_core::format::export::SealedFacts;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Maximum number of SealedSecrets that are named for each outcome.
 const MAX_NAMED: usize = 20;
@@ -105,22 +105,19 @@ impl SealingKeyTrial {
         let mut findings = self.problems;
         let more = self.closed.more();
         for (name, why) in self.closed.first {
-            findings.push(Finding {
-                severity: Severity::Error,
-                object: format!("sealedsecrets.bitnami.com {name}"),
-                cause: format!("no sealing key of this restore point opens it: {why}"),
-                remedy: "find the key that sealed it and label its Secret as a sealing key, or seal the \
-                         Secret again"
-                    .to_owned(),
-            });
+            findings.push(Finding::error(
+                format!("sealedsecrets.bitnami.com {name}"),
+                format!("no sealing key of this restore point opens it: {why}"),
+                "find the key that sealed it and label its Secret as a sealing key, or seal the \
+                 Secret again",
+            ));
         }
         if more > 0 {
-            findings.push(Finding {
-                severity: Severity::Error,
-                object: "sealedsecrets.bitnami.com".to_owned(),
-                cause: format!("{more} more are not opened by any sealing key either"),
-                remedy: "start with those that are named: most often one key is missing".to_owned(),
-            });
+            findings.push(Finding::error(
+                "sealedsecrets.bitnami.com",
+                format!("{more} more are not opened by any sealing key either"),
+                "start with those that are named: most often one key is missing",
+            ));
         }
         if self.compromised.objects > 0 {
             let more = self.compromised.more();
@@ -129,18 +126,16 @@ impl SealingKeyTrial {
             if more > 0 {
                 names.push(format!("{more} more"));
             }
-            findings.push(Finding {
-                severity: Severity::Warning,
-                object: "sealedsecrets.bitnami.com".to_owned(),
-                cause: format!(
+            findings.push(Finding::warning(
+                "sealedsecrets.bitnami.com",
+                format!(
                     "only a key marked as compromised opens {}; the sealed-secrets controller \
                      does not read such keys when it starts",
                     names.join(", ")
                 ),
-                remedy: "seal them again with the active key; until then a restored controller leaves them \
-                         sealed"
-                    .to_owned(),
-            });
+                "seal them again with the active key; until then a restored controller leaves them \
+                 sealed",
+            ));
         }
         (facts, findings)
     }

@@ -218,12 +218,12 @@ impl TenantCheck {
         let TenantFacts {
             namespace, name, ..
         } = &self.facts;
-        self.findings.push(Finding {
+        self.findings.push(Finding::new(
             severity,
-            object: format!("{} {namespace}/{name}", super::TENANTS),
+            format!("{} {namespace}/{name}", super::TENANTS),
             cause,
-            remedy: remedy.to_owned(),
-        });
+            remedy,
+        ));
     }
 
     fn finish(self) -> (TenantState, Vec<Finding>) {

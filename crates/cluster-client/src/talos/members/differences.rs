@@ -5,7 +5,7 @@ use super::super::proto::machine::EtcdMember;
 use super::super::session::{NodeSource, host_of};
 use super::{MAX_MEMBERS, TalosFailureReason, TalosMemberAnswers};
 use crate::grpc::status::printable;
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::manifest::Finding;
 
 /// Returns findings for members that are not named, and for named nodes that are not members. Empty if
 /// no member returned its list, or if nodes cannot be matched with members.
@@ -25,12 +25,7 @@ pub(in super::super) fn differences(
     if answers.iter().filter(absent).any(unsure) {
         return Vec::new();
     }
-    let finding = |cause: String, remedy: String| Finding {
-        severity: Severity::Warning,
-        object: place.to_owned(),
-        cause,
-        remedy,
-    };
+    let finding = |cause: String, remedy: String| Finding::warning(place, cause, remedy);
     let lacking = list.iter().filter(|m| !answers.iter().any(|a| is(a, m)));
     let lacking = lacking.filter_map(address).map(|address| {
         let cause = format!(
@@ -110,6 +105,7 @@ fn address(member: &EtcdMember) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use backup_core::format::manifest::Severity;
     use tonic::Code;
 
     use super::super::tests::{answers, failure, member};

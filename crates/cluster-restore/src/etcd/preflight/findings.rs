@@ -26,12 +26,12 @@ impl PreflightFindings {
         cause: String,
         remedy: impl Into<String>,
     ) {
-        self.add(Finding {
+        self.add(Finding::new(
             severity,
-            object: format!("node {node}"),
+            format!("node {node}"),
             cause,
-            remedy: remedy.into(),
-        });
+            remedy,
+        ));
     }
 
     /// Adds a finding that forbids the restore.
