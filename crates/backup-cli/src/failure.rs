@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use backup_core::causes;
+
 use crate::exit::Exit;
 
 mod meaning;
@@ -55,13 +57,7 @@ impl Failure {
     /// Returns the error and its causes in one line, for a cell of a table.
     #[must_use]
     pub fn one_line(&self) -> String {
-        let mut told: Vec<String> = Vec::new();
-        for cause in self.error.chain().map(ToString::to_string) {
-            if !told.last().is_some_and(|last| last.ends_with(&cause)) {
-                told.push(cause);
-            }
-        }
-        told.join(": ")
+        causes::line_once(self.error.as_ref())
     }
 
     /// Returns the text for stderr: the error, its causes in order, the hints.

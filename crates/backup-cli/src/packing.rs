@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use backup_core::num::to_u64;
 
 /// Number of leading bytes that identify every format; a tar archive has its mark furthest back.
 pub const HEAD: usize = 512;
@@ -63,7 +64,7 @@ impl Packing {
     pub fn of_file(path: &Path) -> Option<Self> {
         let mut head = Vec::with_capacity(HEAD);
         let file = File::open(path).ok()?;
-        let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
+        let limit = to_u64(HEAD);
         file.take(limit).read_to_end(&mut head).ok()?;
         Self::of(&head)
     }

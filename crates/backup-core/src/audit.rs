@@ -15,6 +15,7 @@ use crate::format::layout;
 use crate::format::manifest::{Encryption, Finding, Severity};
 use crate::format::owner_marker::OwnerMarker;
 use crate::id::RestorePointId;
+use crate::num::to_u64;
 use crate::progress::Progress;
 use crate::store::{Access, Key, Store, StoreError};
 
@@ -385,7 +386,7 @@ async fn download(
 ) -> Result<Option<Finding>, (Key, StoreError)> {
     match store.get(&expected.key).await {
         Ok(bytes) => {
-            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let size = to_u64(bytes.len());
             Ok(findings::judge(expected, size, Some(Digest::of(&bytes))))
         }
         Err(StoreError::NotFound { .. }) => Ok(Some(findings::missing(expected))),

@@ -14,6 +14,7 @@ use crate::crypt::{Recipient, SigningKey};
 use crate::digest::Digest;
 use crate::format::manifest::{Finding, Manifest, StoredObject};
 use crate::id::{ClusterName, ComponentName, RestorePointId};
+use crate::num::to_u64;
 use crate::progress::Progress;
 use crate::source::{ArchiveSource, ByteStream, ClusterSource, SnapshotSource, SourceError};
 use crate::store::{CreateOutcome, Key, Store};
@@ -146,7 +147,7 @@ async fn put(
     bytes: Bytes,
     digest: Digest,
 ) -> Result<StoredObject, BackupError> {
-    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let size = to_u64(bytes.len());
     let failed = |source| BackupError::Store {
         key: key.clone(),
         source,

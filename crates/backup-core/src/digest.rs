@@ -1,5 +1,6 @@
 //! SHA-256 digests, which name stored objects, and a writer that computes them in passing.
 
+use crate::num::to_u64;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -145,9 +146,7 @@ impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let n = self.inner.write(buf)?;
         self.hasher.update(buf.get(..n).unwrap_or(buf));
-        self.written = self
-            .written
-            .saturating_add(n.try_into().unwrap_or(u64::MAX));
+        self.written = self.written.saturating_add(to_u64(n));
         Ok(n)
     }
 

@@ -1,6 +1,8 @@
 //! Stored format, version 1, as in FORMAT.md: keys, packs, indexes, recipes, manifests, the owner marker. Pure
 //! functions of bytes; no store, no clock.
 
+use crate::num::to_u64;
+
 pub mod export;
 mod finding;
 pub mod gaps;
@@ -75,7 +77,7 @@ pub fn decompress(
 ) -> Result<Vec<u8>, FormatError> {
     use std::io::Read as _;
     let failed = |source| FormatError::Zstd { object, source };
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let most = to_u64(limit).saturating_add(1);
     let mut plain = Vec::new();
     zstd::Decoder::with_buffer(bytes)
         .and_then(|d| d.take(most).read_to_end(&mut plain))

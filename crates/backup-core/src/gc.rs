@@ -21,6 +21,7 @@ use crate::format::layout;
 use crate::format::manifest::{Encryption, Finding};
 use crate::format::owner_marker::OwnerMarker;
 use crate::id::{ClusterName, RestorePointId};
+use crate::num::to_u64;
 use crate::progress::Progress;
 use crate::store::{Key, ObjectInfo, Store, StoreError};
 
@@ -153,7 +154,7 @@ pub async fn plan_removal(
     progress.step("reading restore points", None);
     let catalog = Catalog::new(Arc::clone(store));
     let entries = catalog.list().await?;
-    plan.restore_points = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    plan.restore_points = to_u64(entries.len());
     let claim = owner_marker(store.as_ref(), rules, &mut plan).await?;
     let mut needs = NeededObjects::default();
     let mut judge = Judge::new(rules, claim);

@@ -58,11 +58,14 @@
 // Basic types.
 pub mod causes;
 pub mod clock;
-pub mod digest;
 pub mod failure;
+pub mod num;
+pub mod shortlist;
+pub mod text;
+
+pub mod digest;
 pub mod id;
 pub mod progress;
-pub mod text;
 
 // Parts of a snapshot.
 pub mod chunk;

@@ -219,11 +219,6 @@ fn probe_object(store: &dyn Store) -> Result<(Key, Bytes, Digest), StoreError> {
     Ok((key, bytes, digest))
 }
 
-/// Returns the length as the `u64` of object sizes.
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
 /// Returns the bytes of `range`, cut off at the end of `bytes`.
 fn cut(bytes: &Bytes, range: Range<u64>) -> Bytes {
     let at = |n: u64| usize::try_from(n).map_or(bytes.len(), |n| n.min(bytes.len()));

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::at_rest;
 use backup_core::format::export::ArchiveFacts;
 use backup_core::id::ComponentName;
+use backup_core::num::to_u64;
 use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
 use backup_core::text;
 
@@ -90,7 +91,7 @@ impl RecoveryFiles {
         for path in paths {
             let name = name_of(path)?;
             let bytes = read(path, left.min(MAX_FILE)).await?;
-            left = left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            left = left.saturating_sub(to_u64(bytes.len()));
             files.push((name, bytes));
         }
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -137,7 +138,7 @@ async fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, RecoveryFile
     let mut bytes = Zeroizing::new(Vec::with_capacity(size.saturating_add(1)));
     let mut limited = opened.take(most.saturating_add(1));
     limited.read_to_end(&mut bytes).await.map_err(unread)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+    if to_u64(bytes.len()) > most {
         return Err(RecoveryFilesError::TooLarge { file: file() });
     }
     Ok(bytes)

@@ -21,6 +21,7 @@ use crate::tenants::{
 use backup_core::archive::ObjectPath;
 use backup_core::clock::{Clock, FixedClock};
 use backup_core::format::manifest::{Finding, Severity};
+use backup_core::shortlist::shorten;
 use cluster_client::kube::datastores::{self, Datastore, SecretSource, SecretValue};
 use cluster_client::kube::target::KubeTarget;
 
@@ -219,24 +220,12 @@ fn note(
 }
 
 fn named(planes: &[&DataQuery]) -> String {
-    let told = planes
-        .iter()
-        .take(MAX_NAMES)
-        .map(|plane| plane.place.clone());
-    let told: Vec<String> = told.collect();
-    format!("{}{}", told.join(", "), and_more(planes.len()))
-}
-
-fn and_more(all: usize) -> String {
-    match all.saturating_sub(MAX_NAMES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    }
+    shorten(planes.iter().map(|plane| plane.place.clone()), MAX_NAMES)
 }
 
 /// Lists commands that count the keys by hand, with the numbers of the restore point.
 fn by_hand(request: &Request, planes: &[&DataQuery]) -> String {
-    let counts = planes.iter().take(MAX_NAMES).map(|plane| {
+    let counts = planes.iter().map(|plane| {
         let known = request.datastores.get(&plane.datastore);
         let had = known.and_then(|known| known.prefixes.get(&plane.schema));
         let had = had.map_or("some".to_owned(), u64::to_string);
@@ -245,8 +234,7 @@ fn by_hand(request: &Request, planes: &[&DataQuery]) -> String {
             plane.schema
         )
     });
-    let counts: Vec<String> = counts.collect();
-    format!("{}{}", counts.join(", "), and_more(planes.len()))
+    shorten(counts, MAX_NAMES)
 }
 
 /// Source of Secrets in the cluster that is written to.

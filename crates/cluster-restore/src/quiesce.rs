@@ -14,6 +14,7 @@ use serde_json::Value;
 pub use self::find::{ParkList, find};
 pub(super) use self::park::{is_ready, park, unpark};
 use backup_core::archive::ObjectPath;
+use backup_core::causes;
 use cluster_client::kube::{KubeError, WriteError};
 
 /// Annotation with the number of replicas that a Deployment had.
@@ -201,10 +202,6 @@ impl QuiesceError {
     /// Formats the error and its causes in one line.
     #[must_use]
     pub fn line(&self) -> String {
-        match self {
-            Self::Read { source, .. } => format!("{self}: {}", source.line()),
-            Self::Write { source, .. } => format!("{self}: {}", source.line()),
-            Self::StillRuns { .. } => self.to_string(),
-        }
+        causes::line(self)
     }
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::RecoverError;
 use super::order::{Rank, rank};
 use backup_core::archive::{ObjectHead, ObjectPath, StoredJson, read_json};
+use backup_core::num::to_u64;
 use backup_core::scratch::Scratch;
 
 /// Largest number of objects. A head takes some 400 bytes: this many take 200 MiB.
@@ -126,7 +127,7 @@ impl Spool {
         };
         let index = self.entries.len();
         let mut bytes = Zeroizing::new(json.to_vec());
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let length = to_u64(bytes.len());
         self.scratch
             .put(self.end, &mut bytes)
             .map_err(|source| RecoverError::Scratch {

@@ -6,6 +6,7 @@
 mod rule;
 
 use self::rule::Rule;
+use crate::num::to_u64;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
 
@@ -264,7 +265,7 @@ impl SchemaNode {
         }
         match value {
             Value::String(text) => {
-                let length = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
+                let length = to_u64(text.chars().count());
                 if let Some(rule) = self.length.broken(length, "characters") {
                     return Some(rule);
                 }
@@ -304,7 +305,7 @@ impl SchemaNode {
             step(field, name);
             return Some("is required and missing".to_owned());
         }
-        let count = u64::try_from(fields.len()).unwrap_or(u64::MAX);
+        let count = to_u64(fields.len());
         if let Some(rule) = self.members.broken(count, "fields") {
             return Some(rule);
         }
@@ -323,7 +324,7 @@ impl SchemaNode {
     }
 
     fn of_array(&self, items: &[Value], field: &mut String) -> Option<String> {
-        let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
+        let count = to_u64(items.len());
         if let Some(rule) = self.count.broken(count, "items") {
             return Some(rule);
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tar::{Builder, Header};
 
 use super::ObjectPath;
+use crate::num::to_u64;
 
 /// Size in bytes at which a block is passed on: smaller blocks would need many sends, and larger ones
 /// more waiting.
@@ -46,7 +47,7 @@ impl TarWriter {
         header.set_mtime(0);
         header.set_uid(0);
         header.set_gid(0);
-        header.set_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        header.set_size(to_u64(bytes.len()));
         if header.set_path(path).is_err() {
             self.builder
                 .append_pax_extensions([("path", path.as_bytes())])?;

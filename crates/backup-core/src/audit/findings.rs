@@ -9,6 +9,7 @@ use crate::format::FormatError;
 use crate::format::layout;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::RestorePointId;
+use crate::shortlist::and_more;
 use crate::store::ArchiveState;
 
 const DAMAGED: &str = "restore points that need it cannot be restored: put a sound copy back from a \
@@ -207,10 +208,7 @@ pub(super) fn no_owner_marker() -> Finding {
 }
 
 pub(super) fn other_owner_marker(first: &RestorePointId, more: usize) -> Finding {
-    let more = match more {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
+    let more = and_more(more);
     Finding::error(
         layout::OWNER_MARKER,
         format!("it is not the owner marker that restore point {first}{more} was made for"),

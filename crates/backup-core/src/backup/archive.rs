@@ -10,6 +10,7 @@ use crate::chunk::ChunkerKind;
 use crate::chunk::tar::TarChunker;
 use crate::digest::Digest;
 use crate::id::ComponentName;
+use crate::num::to_u64;
 use crate::source::{ArchiveSink, ArchiveSource};
 
 /// Media type of an archive.
@@ -27,7 +28,7 @@ impl Observer for ArchiveObserver {
 
     fn push(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
-        let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let more = to_u64(bytes.len());
         self.bytes = self.bytes.saturating_add(more);
     }
 

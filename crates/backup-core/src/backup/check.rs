@@ -11,6 +11,7 @@ use crate::crypt::Trust;
 use crate::digest::Digest;
 use crate::format::layout;
 use crate::format::manifest::{Manifest, StoredObject};
+use crate::num::to_u64;
 use crate::store::{Key, StoreError};
 
 /// Heads requested at the same time: hides round trips, and each answer is only some headers.
@@ -37,9 +38,7 @@ pub(super) async fn check(run: &Run, committed: &NewRestorePoint) -> Result<u64,
     {
         return Err(BackupError::Lost { key: manifest });
     }
-    let count = u64::try_from(named.len())
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
+    let count = to_u64(named.len()).saturating_add(1);
     look_at(run, named).await?;
     Ok(count)
 }
@@ -82,7 +81,7 @@ pub(super) async fn read_back(run: &Run, committed: &NewRestorePoint) -> Result<
         bytes: 0,
     };
     named.insert(manifest, named_by_manifest);
-    let count = u64::try_from(named.len()).unwrap_or(u64::MAX);
+    let count = to_u64(named.len());
     run.progress.step("reading back what was stored", None);
     futures::stream::iter(named)
         .map(|(key, object)| async move {
@@ -94,8 +93,7 @@ pub(super) async fn read_back(run: &Run, committed: &NewRestorePoint) -> Result<
                     return Err(BackupError::Read { what, source });
                 }
             };
-            run.progress
-                .advance(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            run.progress.advance(to_u64(bytes.len()));
             if Digest::of(&bytes) == object.sha256 {
                 Ok(())
             } else {

@@ -7,6 +7,7 @@ use super::batch::{ArrangedBatch, Batch, ChunkOrder};
 use super::table::{ChunkPlace, ChunkTable, PackFacts, PackNumber};
 use crate::chunk::{ChunkerKind, Sink};
 use crate::format::recipe::{PackSpan, Segment};
+use crate::num::{to_u64, to_usize};
 
 /// Size of a segment's columns in memory at which it is closed. It limits the memory of writer and reader,
 /// and a 2 GiB database still fits one or two segments.
@@ -162,12 +163,12 @@ impl<F: FnMut(SealTask) -> io::Result<()>> Recorder<F> {
             );
         }
         if let Some(facts) = self.table.pack_mut(number) {
-            facts.plain_bytes = u64::try_from(plain).unwrap_or(u64::MAX);
+            facts.plain_bytes = to_u64(plain);
         }
         let waiting = self.runs.split_off(self.waiting_from.min(self.runs.len()));
         for mut run in waiting {
             if run.pack == number {
-                let position = usize::try_from(run.offset).unwrap_or(usize::MAX);
+                let position = to_usize(run.offset.into());
                 run.offset = offsets.get(position).copied().unwrap_or_default();
             }
             self.push_run(run);
@@ -226,7 +227,7 @@ impl<F: FnMut(SealTask) -> io::Result<()>> Recorder<F> {
 impl<F: FnMut(SealTask) -> io::Result<()>> Sink for Recorder<F> {
     fn chunk(&mut self, bytes: &[u8], order: &[u8]) -> io::Result<()> {
         let id = self.table.id(bytes);
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let size = to_u64(bytes.len());
         self.seen.chunks = self.seen.chunks.saturating_add(1);
         self.seen.chunk_bytes = self.seen.chunk_bytes.saturating_add(size);
         if let Some(place) = self.table.find(&id, bytes.len()) {

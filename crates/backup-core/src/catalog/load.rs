@@ -16,6 +16,7 @@ use crate::format::FormatError;
 use crate::format::layout::{self, ObjectKind};
 use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
 use crate::id::RestorePointId;
+use crate::num::to_u64;
 use crate::store::{Key, Page, StoreError};
 
 /// Most signatures listed for a reader without a trust policy.
@@ -119,7 +120,7 @@ impl Catalog {
             id: entry.id.clone(),
             source,
         };
-        let limit = u64::try_from(MAX_MANIFEST).unwrap_or(u64::MAX);
+        let limit = to_u64(MAX_MANIFEST);
         if entry.bytes > limit {
             return Err(unreadable(too_large()));
         }

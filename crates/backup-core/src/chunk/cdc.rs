@@ -5,6 +5,7 @@ use std::io;
 use fastcdc::v2020::FastCDC;
 
 use super::{Chunker, MAX_CHUNK, Sink};
+use crate::num::to_u64;
 
 /// Smallest chunk, except the last.
 const MIN: usize = 16 << 10;
@@ -56,9 +57,7 @@ impl CdcChunker {
             self.order.extend_from_slice(&self.prefix);
             self.order.extend_from_slice(&self.plain.to_be_bytes());
             sink.chunk(chunk, &self.order)?;
-            self.plain = self
-                .plain
-                .saturating_add(chunk.len().try_into().unwrap_or(u64::MAX));
+            self.plain = self.plain.saturating_add(to_u64(chunk.len()));
             sink.boundary(self.plain)?;
             rest = later;
         }

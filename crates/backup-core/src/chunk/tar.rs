@@ -13,6 +13,7 @@ use ::tar::{EntryType, Header, PaxExtensions};
 
 use super::cdc::CdcChunker;
 use super::{Chunker, MAX_CHUNK, Sink};
+use crate::num::{to_u64, to_usize};
 
 /// Size of a header, and of the units that data is padded to, in bytes.
 pub(crate) const BLOCK: usize = 512;
@@ -193,8 +194,7 @@ impl TarChunker {
     }
 
     fn forward(&mut self, bytes: usize) {
-        let bytes = bytes.try_into().unwrap_or(u64::MAX);
-        self.plain = self.plain.saturating_add(bytes);
+        self.plain = self.plain.saturating_add(to_u64(bytes));
     }
 }
 
@@ -211,12 +211,12 @@ impl Chunker for TarChunker {
                     self.data(lacks, role, sink)?
                 }
                 EntryState::Large(lacks, mut cdc) => {
-                    let most = usize::try_from(lacks).unwrap_or(usize::MAX);
+                    let most = to_usize(lacks);
                     let (now, later) = plain.split_at(most.min(plain.len()));
                     plain = later;
                     cdc.push(now, sink)?;
                     self.forward(now.len());
-                    let lacks = lacks.saturating_sub(now.len().try_into().unwrap_or(u64::MAX));
+                    let lacks = lacks.saturating_sub(to_u64(now.len()));
                     if lacks > 0 {
                         EntryState::Large(lacks, cdc)
                     } else {

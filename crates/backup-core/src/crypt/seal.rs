@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::identity::Identities;
 use super::recipient::{ParseRecipientError, Recipient};
+use crate::num::to_u64;
 
 /// Failure of encryption or decryption.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +158,7 @@ impl<'a> Opener<'a> {
             };
         };
         // One byte above the limit distinguishes "too long" from "just fits".
-        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        let most = to_u64(limit).saturating_add(1);
         let mut plain = Vec::with_capacity(sealed.len().min(limit));
         let read = decryptor(sealed, identities)?
             .take(most)

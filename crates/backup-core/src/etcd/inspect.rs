@@ -42,9 +42,10 @@ use std::convert::Infallible;
 use self::free::Freelist;
 use self::summary::{PageDefect, PageSummary, Summaries};
 use super::facts::{Contents, SnapshotError, TornObjects};
-use crate::chunk::bbolt::page::{BRANCH, FREELIST, LEAF, Meta, wide};
+use crate::chunk::bbolt::page::{BRANCH, FREELIST, LEAF, Meta};
 use crate::chunk::bbolt::window::{Unit, UnitVisitor, VisitedPart, Window};
 use crate::digest::Digest;
+use crate::num::to_u64;
 
 /// Facts from the pages of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -100,11 +101,11 @@ impl Inspector {
     pub fn finish(self) -> Result<PageFacts, SnapshotError> {
         let Self { window, mut pages } = self;
         let Ok(end) = window.finish(&mut pages);
-        let page_size = wide(end.page_size);
+        let page_size = to_u64(end.page_size);
         let size = end
             .pages
             .saturating_mul(page_size)
-            .saturating_add(wide(end.bytes.len()));
+            .saturating_add(to_u64(end.bytes.len()));
         if size == 0 {
             return Err(SnapshotError::Empty);
         }

@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::facts::SnapshotError;
 use crate::digest::Digest;
+use crate::num::to_u64;
 
 /// Size of the trailer in bytes.
 const LEN: usize = 32;
@@ -42,9 +43,7 @@ impl TrailerCheck {
 
     /// Takes the next bytes, of any length.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.size = self
-            .size
-            .saturating_add(bytes.len().try_into().unwrap_or(u64::MAX));
+        self.size = self.size.saturating_add(to_u64(bytes.len()));
         let (body, last) = bytes.split_at(bytes.len().saturating_sub(LEN));
         // The held bytes precede these; those beyond the last 32 bytes go into the digest.
         let over = self

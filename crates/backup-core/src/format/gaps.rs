@@ -8,6 +8,7 @@ use std::fmt;
 use super::export::{ArchiveFacts, KindFacts};
 use super::manifest::{Component, Finding, Manifest, Severity};
 use crate::id::ComponentName;
+use crate::shortlist::shorten_evenly;
 
 /// Number of gaps named in one line.
 const MAX_LISTED: usize = 3;
@@ -75,16 +76,7 @@ impl fmt::Display for Gap {
 /// Describes the gaps in one line; the first few by name.
 #[must_use]
 pub fn line(gaps: &[Gap]) -> String {
-    let mut told: Vec<String> = gaps
-        .iter()
-        .take(MAX_LISTED)
-        .map(ToString::to_string)
-        .collect();
-    match gaps.len().saturating_sub(MAX_LISTED) {
-        0 => {}
-        more => told.push(format!("{more} more")),
-    }
-    told.join(", ")
+    shorten_evenly(gaps.iter().map(ToString::to_string), MAX_LISTED)
 }
 
 impl Manifest {

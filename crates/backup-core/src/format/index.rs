@@ -3,6 +3,7 @@
 use super::FormatError;
 use super::varint::{self, Cursor};
 use crate::digest::Digest;
+use crate::num::to_u64;
 
 /// Keyed hash of a chunk's bytes, cut to 12 bytes: 2^48 chunks until two are likely to collide, and nobody
 /// without the key can make them collide.
@@ -51,15 +52,14 @@ pub struct ChunkAt {
 /// When compression fails, or chunks are not in order.
 pub fn encode(packs: &[PackChunks]) -> Result<Vec<u8>, FormatError> {
     let mut plain = MAGIC.to_vec();
-    let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    varint::put(&mut plain, size(packs.len()));
+    varint::put(&mut plain, to_u64(packs.len()));
     for pack in packs {
         plain.extend_from_slice(pack.pack.as_bytes());
         varint::put(&mut plain, pack.stored_bytes);
         varint::put(&mut plain, pack.plain_bytes);
-        varint::put(&mut plain, size(pack.epoch.len()));
+        varint::put(&mut plain, to_u64(pack.epoch.len()));
         plain.extend_from_slice(pack.epoch.as_bytes());
-        varint::put(&mut plain, size(pack.chunks.len()));
+        varint::put(&mut plain, to_u64(pack.chunks.len()));
     }
     let (mut gaps, mut lengths, mut ids) = (Vec::new(), Vec::new(), Vec::new());
     for pack in packs {

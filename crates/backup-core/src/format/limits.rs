@@ -7,6 +7,7 @@ use super::FormatError;
 use super::manifest::{Component, Manifest};
 use super::pack;
 use crate::digest::Digest;
+use crate::num::to_u64;
 use crate::store::MAX_OBJECT;
 
 /// Largest number of plain bytes of a component: 16 TiB.
@@ -26,7 +27,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), FormatError> {
     for epoch in epochs {
         object("key", epoch.key.sha256, epoch.key.bytes, MAX_KEY)?;
     }
-    let largest = u64::try_from(MAX_OBJECT).unwrap_or(u64::MAX);
+    let largest = to_u64(MAX_OBJECT);
     for index in &manifest.indexes {
         object("index", index.sha256, index.bytes, largest)?;
     }
@@ -51,7 +52,7 @@ fn part(component: &Component, epochs: usize, largest: u64) -> Result<(), Format
     if component.recipe_epoch.is_some_and(|e| !known(e)) {
         return Err(refused(format!("{name} names an epoch that is not listed")));
     }
-    let most = u64::try_from(pack::MAX_PLAIN).unwrap_or(u64::MAX);
+    let most = to_u64(pack::MAX_PLAIN);
     for pack in &component.packs {
         if !known(pack.epoch) {
             return Err(refused(format!(

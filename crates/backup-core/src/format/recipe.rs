@@ -5,6 +5,7 @@
 use super::FormatError;
 use super::varint::{self, Cursor};
 use crate::chunk::ChunkerKind;
+use crate::num::to_u64;
 
 /// Largest unpacked segment; the writer begins a new one long before.
 pub const MAX_PLAIN: usize = 64 << 20;
@@ -51,7 +52,6 @@ impl Segment {
     /// # Errors
     /// When compression fails, or the segment is larger than a reader accepts.
     pub fn encode(&self, level: i32) -> Result<Vec<u8>, FormatError> {
-        let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let (mut starts, mut lengths) = (Vec::new(), Vec::new());
         let mut end = 0_u64;
         for run in &self.runs {
@@ -64,9 +64,9 @@ impl Segment {
         for n in [
             self.start,
             self.plain_bytes,
-            size(self.layout.len()),
-            size(self.runs.len()),
-            size(starts.len()),
+            to_u64(self.layout.len()),
+            to_u64(self.runs.len()),
+            to_u64(starts.len()),
         ] {
             varint::put(&mut plain, n);
         }

@@ -8,6 +8,7 @@ use crate::format::FormatError;
 use crate::format::layout;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::{ClusterName, RestorePointId};
+use crate::shortlist::comma_and_more;
 use crate::store::{Key, Store, StoreError};
 
 /// Object of the findings about all leftovers.
@@ -19,11 +20,9 @@ fn held(severity: Severity, cause: String, remedy: &str) -> Finding {
     Finding::new(severity, ALL, cause, remedy)
 }
 
-fn and_more(count: u64) -> String {
-    match count.saturating_sub(1) {
-        0 => String::new(),
-        more => format!(", and {more} more"),
-    }
+/// Counts those of `count` that come after the first one.
+fn others(count: u64) -> String {
+    comma_and_more(count.saturating_sub(1))
 }
 
 pub(super) fn no_time(store: &dyn Store) -> Finding {
@@ -95,7 +94,7 @@ pub(super) fn no_owner_marker() -> Finding {
 }
 
 pub(super) fn distrusted((first, count): &(String, u64)) -> Finding {
-    let cause = format!("restore point {first}{}", and_more(*count));
+    let cause = format!("restore point {first}{}", others(*count));
     held(
         Severity::Warning,
         cause,
@@ -107,7 +106,7 @@ pub(super) fn distrusted((first, count): &(String, u64)) -> Finding {
 pub(super) fn other_owner_marker((first, count): &(String, u64)) -> Finding {
     let cause = format!(
         "restore point {first}{} was not made for this prefix",
-        and_more(*count)
+        others(*count)
     );
     held(Severity::Error, cause, AUDIT)
 }
@@ -128,7 +127,7 @@ pub(super) fn unknown_manifests() -> Finding {
 pub(super) fn not_listed(first: &Key, count: u64) -> Finding {
     let cause = format!(
         "restore points need {first}{}, and the listing does not show it",
-        and_more(count)
+        others(count)
     );
     held(Severity::Error, cause, AUDIT)
 }

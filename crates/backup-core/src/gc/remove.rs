@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::crypt::Verdict;
 use crate::format::layout::ObjectKind;
 use crate::format::manifest::Finding;
+use crate::num::to_u64;
 use crate::store::{Store, StoreError};
 
 /// Orphans removed after one check of the manifests: some seconds of work, in which no run commits objects
@@ -82,9 +83,7 @@ pub async fn remove(
             }
         }
         let kept = batch.len().saturating_sub(wanted.len());
-        result.spared = result
-            .spared
-            .saturating_add(u64::try_from(kept).unwrap_or(u64::MAX));
+        result.spared = result.spared.saturating_add(to_u64(kept));
         let mut deletes = futures::stream::iter(wanted).buffer_unordered(IN_FLIGHT);
         let mut late = std::pin::pin!(async {
             tokio::select! {
@@ -132,7 +131,7 @@ pub async fn remove(
         ));
     } else if !result.complete && Instant::now() >= deadline {
         let done = result.removed.objects.saturating_add(result.spared);
-        let all = u64::try_from(plan.orphans.len()).unwrap_or(u64::MAX);
+        let all = to_u64(plan.orphans.len());
         result
             .findings
             .push(findings::late(all.saturating_sub(done)));

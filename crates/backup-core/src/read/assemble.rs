@@ -20,6 +20,7 @@ use crate::chunk;
 use crate::digest::Digest;
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
+use crate::num::to_u64;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
 
@@ -174,15 +175,14 @@ impl Write for SegmentWriter<'_> {
         if self.cancel.is_cancelled() {
             return Err(io::Error::other("asked to stop"));
         }
-        let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        if size(buf.len()) > self.left {
+        if to_u64(buf.len()) > self.left {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a segment gives more bytes than its recipe says",
             ));
         }
         let written = self.out.write(buf)?;
-        self.left = self.left.saturating_sub(size(written));
+        self.left = self.left.saturating_sub(to_u64(written));
         Ok(written)
     }
 

@@ -21,6 +21,7 @@ use crate::catalog::RestorePoint;
 use crate::digest::Digest;
 use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, TornObjects, TrailerCheck};
 use crate::id::ComponentName;
+use crate::num::to_u64;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
 use crate::store::Store;
@@ -225,7 +226,7 @@ fn look(path: &Path, raw: bool) -> Result<LocalSnapshotFacts, LocalSnapshotError
             trailer.push(&piece);
             pages.push(&piece);
             whole.update(&piece);
-            bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            bytes = bytes.saturating_add(to_u64(piece.len()));
             Ok(())
         })
     });
@@ -253,7 +254,7 @@ fn each_piece(
 ) -> io::Result<()> {
     loop {
         let mut block = Vec::with_capacity(PIECE);
-        let mut part = from.take(u64::try_from(PIECE).unwrap_or(u64::MAX));
+        let mut part = from.take(to_u64(PIECE));
         if part.read_to_end(&mut block)? == 0 {
             return Ok(());
         }
@@ -310,7 +311,7 @@ impl Write for SnapshotKeeper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.watch.write_all(bytes)?;
         self.scratch.put(self.at, &mut bytes.to_vec())?;
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let length = to_u64(bytes.len());
         self.at = self.at.saturating_add(length);
         Ok(bytes.len())
     }

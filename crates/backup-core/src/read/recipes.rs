@@ -5,6 +5,7 @@ use super::assemble::{Assembly, mismatch};
 use crate::format::layout;
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
+use crate::num::to_u64;
 use crate::store::MAX_OBJECT;
 
 /// Largest memory that the recipes of a component may take.
@@ -49,7 +50,7 @@ pub(super) async fn read_recipes(
         }
         // No chunker's transformed stream or layout is longer than its plain stream. A few bytes can name the
         // same run again and again, and would fill the scratch file.
-        let layout = u64::try_from(segment.layout.len()).unwrap_or(u64::MAX);
+        let layout = to_u64(segment.layout.len());
         if transformed_bytes(&segment).max(layout) > segment.plain_bytes {
             return Err(mismatch(
                 component,
@@ -102,11 +103,10 @@ impl<'e> LayoutCost<'e> {
     }
 
     fn add(&mut self, segment: &Segment) -> Result<(), String> {
-        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let runs = count(segment.runs.len());
+        let runs = to_u64(segment.runs.len());
         let memory = runs
             .saturating_mul(16)
-            .saturating_add(count(segment.layout.len()));
+            .saturating_add(to_u64(segment.layout.len()));
         self.memory = self.memory.saturating_add(memory);
         if self.memory > MAX_RECIPES {
             return Err(format!(
@@ -118,11 +118,11 @@ impl<'e> LayoutCost<'e> {
             let last = run.start.saturating_add(run.length).saturating_sub(1);
             let pack_of = |at| self.ends.partition_point(|end| *end <= at);
             let crossings = pack_of(last).saturating_sub(pack_of(run.start));
-            self.crossings = self.crossings.saturating_add(count(crossings));
+            self.crossings = self.crossings.saturating_add(to_u64(crossings));
         }
         // Consecutive chunks cross few packs. Many tiny packs under many long runs would cause unlimited
         // work.
-        let packs = count(self.ends.len());
+        let packs = to_u64(self.ends.len());
         let most = self.runs.saturating_add(packs).saturating_mul(8);
         if self.crossings > most.saturating_add(FREE) {
             return Err("its runs are cut by too many packs".to_owned());

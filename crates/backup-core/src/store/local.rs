@@ -18,6 +18,7 @@ use super::{
     probe_twice,
 };
 use crate::digest::{Digest, HashingWriter};
+use crate::num::to_u64;
 
 mod remove;
 mod walk;
@@ -219,7 +220,7 @@ impl Store for LocalStore {
         digest: Digest,
     ) -> Result<CreateOutcome, StoreError> {
         if bytes.len() > MAX_OBJECT {
-            return Err(self.too_large(key, super::length(&bytes)));
+            return Err(self.too_large(key, to_u64(bytes.len())));
         }
         let name = key.clone();
         let created = self

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::clock::{Clock as _, FixedClock};
 use crate::digest::Digest;
+use crate::num::to_u64;
 
 /// Keys per page: few and odd, so that a caller that does not request the next page fails early.
 const PAGE: usize = 7;
@@ -160,7 +161,7 @@ impl Store for MemoryStore {
             return Err(StoreError::TooLarge {
                 store: self.describe(),
                 key: key.clone(),
-                size: super::length(&bytes),
+                size: to_u64(bytes.len()),
             });
         }
         if Digest::of(&bytes) != digest {
@@ -220,7 +221,7 @@ impl Store for MemoryStore {
             .ok_or_else(|| self.not_found(key))?;
         Ok(ObjectInfo {
             key: key.clone(),
-            size: super::length(&stored.bytes),
+            size: to_u64(stored.bytes.len()),
             recorded: Some(stored.digest),
             modified: stored.modified,
             access: stored.access.clone(),
@@ -240,7 +241,7 @@ impl Store for MemoryStore {
             .filter(|(_, stored)| !stored.hidden)
             .map(|(_, stored)| ObjectInfo {
                 key: stored.key.clone(),
-                size: super::length(&stored.bytes),
+                size: to_u64(stored.bytes.len()),
                 recorded: None,
                 modified: stored.modified,
                 access: match stored.tier {

@@ -19,6 +19,7 @@ use super::{
     WriteOnceSupport, probe_object,
 };
 use crate::digest::Digest;
+use crate::num::to_u64;
 
 mod archive;
 mod ca;
@@ -264,7 +265,7 @@ impl Store for S3Store {
             return Err(StoreError::TooLarge {
                 store: self.name.clone(),
                 key: key.clone(),
-                size: super::length(&bytes),
+                size: to_u64(bytes.len()),
             });
         }
         match self.put(key, &bytes, digest).await {

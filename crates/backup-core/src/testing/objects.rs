@@ -8,6 +8,7 @@ use crate::archive::{ObjectPath, ResourceName};
 use crate::digest::Digest;
 use crate::format::export::{ArchiveFacts, Consistency, KindFacts, KubernetesFacts};
 use crate::format::manifest::Finding;
+use crate::num::to_u64;
 use crate::source::{
     ArchiveReport, ArchiveSink, ArchiveSource, ClusterSource, ComponentReport, SourceError,
 };
@@ -31,7 +32,7 @@ impl FixedArchive {
         members.sort_by_key(|(path, _)| path.object());
         let mut sha256 = Sha256::new();
         members.iter().for_each(|(_, json)| sha256.update(json));
-        let bytes = members.iter().map(|(_, json)| length(json.len())).sum();
+        let bytes = members.iter().map(|(_, json)| to_u64(json.len())).sum();
         let facts = KindFacts {
             resource: resource.to_string(),
             kind: kind.to_owned(),
@@ -44,7 +45,7 @@ impl FixedArchive {
             watched: None,
             complete: None,
             listed_because: None,
-            objects: length(members.len()),
+            objects: to_u64(members.len()),
             bytes,
             sha256: Digest::from_bytes(sha256.finalize().into()),
             skipped: Vec::new(),
@@ -86,10 +87,6 @@ impl FixedArchive {
 
 /// UID of the namespace `kube-system` in the [`snapshot`](super::world::snapshot).
 pub const ETCD_CLUSTER: &str = "0c7b2b0e-5a53-4f0e-9a0d-6c1f8e2d7b11";
-
-fn length(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
 
 fn member(resource: &ResourceName, object: &Value) -> ObjectJson {
     let text = |at: &str| {

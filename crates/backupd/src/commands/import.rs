@@ -10,6 +10,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
+use backup_core::num::to_u64;
 use backup_core::source::{ByteStream, SourceError};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -86,7 +87,7 @@ fn open(path: &Path) -> Result<ByteStream, Failure> {
 fn read(mut file: impl Read, name: &str, blocks: &mpsc::Sender<Result<Bytes, SourceError>>) {
     loop {
         let mut block = Vec::with_capacity(BLOCK);
-        let limit = u64::try_from(BLOCK).unwrap_or(u64::MAX);
+        let limit = to_u64(BLOCK);
         let read = file.by_ref().take(limit).read_to_end(&mut block);
         let block = match read {
             Ok(0) => return,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use backup_cli::config::OnChange;
 use backup_core::id::ComponentName;
+use backup_core::shortlist::and_more;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
@@ -202,10 +203,7 @@ impl Queue {
         let noted = std::mem::take(&mut waiting.noted);
         let first = changes.values().min_by_key(|change| change.first);
         let first = first.map_or("", |change| change.reason.as_str());
-        let reason = match noted {
-            1 => format!("change: {first}"),
-            more => format!("change: {first} and {} more", more.saturating_sub(1)),
-        };
+        let reason = format!("change: {first}{}", and_more(noted.saturating_sub(1)));
         Some(wanted(
             changes.into_keys().collect(),
             RunCause::Change,

@@ -13,6 +13,7 @@ use backup_core::clock::Clock;
 use backup_core::format::gaps;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
+use backup_core::num::to_millis;
 use backup_core::progress::Progress;
 use cluster_client::kube::KeptObjects;
 use tokio::sync::watch;
@@ -97,7 +98,7 @@ pub(crate) async fn run(job: RunJob) -> RunOutcome {
             Err(Failure::message(Exit::Failed, cause))
         });
         let result = result.await;
-        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let millis = to_millis(began.elapsed());
         let bytes = handle.status().read_bytes;
         let (noted, result) = match result {
             Ok(done) => (done.noted, Ok((done.committed, done.checked))),
@@ -192,7 +193,7 @@ async fn try_repeatedly(job: &RunJob, deadline: Duration) -> Result<TryResult, F
         let Some(pause) = pause else {
             return Err(failure);
         };
-        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let pause_ms = to_millis(pause);
         tracing::warn!(error = failure.one_line(), pause_ms, "trying again");
         job.handle.try_failed(failure.one_line());
         tokio::select! {

@@ -7,6 +7,7 @@ use backup_core::catalog::{Catalog, CatalogError, is_future};
 use backup_core::crypt::{SigningKey, Trust};
 use backup_core::format::manifest::{Manifest, Severity};
 use backup_core::id::{ClusterName, ComponentName, RestorePointId};
+use backup_core::num::to_u64;
 use backup_core::store::{Store, StoreError};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -231,7 +232,7 @@ pub(crate) async fn count(store: &Arc<dyn Store>) -> Result<(u64, u64), StoreErr
     let mut from = None;
     loop {
         let page = store.list("", from).await?;
-        objects = objects.saturating_add(u64::try_from(page.objects.len()).unwrap_or(u64::MAX));
+        objects = objects.saturating_add(to_u64(page.objects.len()));
         bytes = page
             .objects
             .iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use backup_cli::config::{Component, Config};
 use backup_core::digest::Digest;
 use backup_core::id::{ClusterName, ComponentName};
+use backup_core::num::to_millis;
 use jiff::{SignedDuration, Timestamp};
 
 /// Delay from which a run counts as missed, because the machine slept or was down.
@@ -270,7 +271,7 @@ impl TimetableEntry {
 
 /// Returns a value from zero to `most`, the same for the same `what`.
 fn jitter(what: &str, most: Duration) -> SignedDuration {
-    let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    let most = to_millis(most);
     let digest = Digest::of(what.as_bytes());
     let drawn = digest
         .as_bytes()

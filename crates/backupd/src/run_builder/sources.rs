@@ -7,6 +7,7 @@ use backup_cli::config::Config;
 use backup_cli::open::kube_options;
 use backup_core::archive::ResourceName;
 use backup_core::backup::{BackupPlan, Origin};
+use backup_core::causes;
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::Finding;
@@ -201,7 +202,10 @@ impl Sources {
                 self.missing.push(ComponentName::datastores());
                 self.findings.push(Finding::error(
                     "datastores.steward.butlerlabs.dev",
-                    format!("the DataStores could not be found: {}", line(&e)),
+                    format!(
+                        "the DataStores could not be found: {}",
+                        causes::line_below(&e)
+                    ),
                     "apply deploy/rbac.yaml, then take another restore point",
                 ));
                 // The number of DataStores is unknown: none of them was taken.
@@ -321,21 +325,9 @@ fn not_configured(archives: &[KubeArchive]) -> Finding {
 fn not_reached(error: &SourceError) -> Finding {
     Finding::error(
         "Kubernetes API",
-        format!("nothing was exported: {}", line(error)),
+        format!("nothing was exported: {}", causes::line_below(error)),
         "see that the API server runs and lets backupd in, then take another restore point",
     )
-}
-
-/// Returns an error's causes in one line, or the error if it has none.
-fn line(error: &SourceError) -> String {
-    let error: &dyn std::error::Error = error;
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    if causes.is_empty() {
-        error.to_string()
-    } else {
-        causes.join(": ")
-    }
 }
 
 fn no_way() -> SourceError {

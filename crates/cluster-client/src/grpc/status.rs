@@ -1,7 +1,6 @@
 //! Error texts of a gRPC server or of the transport below it, made fit for a terminal.
 
-use std::error::Error;
-
+use backup_core::causes;
 use tonic::Status;
 
 /// Error text of the server or of the transport, with the texts of all errors below it.
@@ -13,14 +12,12 @@ impl Cause {
     /// Joins the texts of a status and of all errors below it, each text once.
     pub(crate) fn of(status: &Status) -> Self {
         let mut texts: Vec<String> = Vec::new();
-        let mut next = status.source();
-        while let Some(error) = next {
+        for error in causes::below(status) {
             let text = printable(&error.to_string());
             // The upper layers of the transport report only that they failed.
             if text != "transport error" && !texts.contains(&text) {
                 texts.push(text);
             }
-            next = error.source();
         }
         if texts.is_empty() {
             texts.push(format!("{:?}", status.code()));

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
 
 use super::status::Cause;
+use backup_core::num::to_u64;
 use backup_core::source::SourceError;
 
 /// Size of a block for the later stages; servers send 1 to 32 KiB at a time.
@@ -79,7 +80,7 @@ impl<M> SnapshotStream<M> {
             stalled,
             messages: Some(messages),
             block: BytesMut::new(),
-            received: u64::try_from(first.len()).unwrap_or(u64::MAX),
+            received: to_u64(first.len()),
             rest: first,
             idle: Box::pin(tokio::time::sleep(idle)),
             idle_timeout: idle,
@@ -163,7 +164,7 @@ impl<M: SnapshotMessage> Stream for SnapshotStream<M> {
                         Ok(bytes) => bytes,
                         Err(status) => return Poll::Ready(Some(Err(this.broken(&status)))),
                     };
-                    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    let length = to_u64(bytes.len());
                     this.received = this.received.saturating_add(length);
                     // A message without bytes is legal, but not progress.
                     this.moved |= length > 0;

@@ -24,8 +24,10 @@ use self::secret::ClusterSecrets;
 pub use self::secret::{SecretSource, SecretValue};
 use crate::etcd::{EtcdClientCertificate, EtcdLogin, EtcdOptions, EtcdTls};
 use crate::grpc::status::printable;
+use backup_core::causes;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
+use backup_core::shortlist::shorten;
 use backup_core::source::SourceError;
 
 /// DataStores per page; each is some kilobytes.
@@ -174,9 +176,7 @@ fn error_text(error: &kube::Error) -> String {
         kube::Error::Api(status) => printable(&status.message),
         other => {
             let mut text = other.to_string();
-            let mut next = std::error::Error::source(other);
-            while let Some(cause) = next {
-                next = cause.source();
+            for cause in causes::below(other) {
                 let cause = cause.to_string();
                 // The upper layers repeat the texts of those below.
                 if !text.contains(&cause) {
@@ -307,16 +307,8 @@ fn tenants(used_by: &[String]) -> String {
     if used_by.is_empty() {
         return "no tenant is known to use it".to_owned();
     }
-    let named: Vec<_> = used_by
-        .iter()
-        .take(MAX_TENANTS_NAMED)
-        .map(|t| printable(t))
-        .collect();
-    let more = match used_by.len().saturating_sub(MAX_TENANTS_NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("restore points have no data of {}{more}", named.join(", "))
+    let named = shorten(used_by.iter().map(|t| printable(t)), MAX_TENANTS_NAMED);
+    format!("restore points have no data of {named}")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use backup_core::causes;
 use backup_core::source::SourceError;
 
 /// Reason why a request to the API failed.
@@ -170,14 +171,7 @@ impl KubeError {
     /// Returns the error and its causes in one line.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = std::error::Error::source(self);
-        while let Some(cause) = next {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        text
+        causes::line(self)
     }
 }
 

@@ -16,6 +16,7 @@ use super::kind::{Kind, continue_query};
 use super::list::{ListAnswer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selector_query};
 use super::request::Api;
 use backup_core::format::export::Lost;
+use backup_core::num::to_u64;
 
 /// Maximum number of objects of a kind that are skipped; with more, the kind itself is at fault.
 const MAX_LOST: usize = 100;
@@ -151,7 +152,7 @@ impl<'a> SkippingReader<'a> {
 
     fn page(&mut self, answer: ListAnswer) -> Result<Page, KubeError> {
         self.failed = 0;
-        let items = u64::try_from(answer.page.items.len()).unwrap_or(u64::MAX);
+        let items = to_u64(answer.page.items.len());
         let behind = answer.remaining.unwrap_or_default();
         let here = items.saturating_add(behind);
         if self.version > 0 {

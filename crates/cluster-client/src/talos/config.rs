@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::grpc::endpoint::Endpoint;
 use crate::yaml::{self, YamlFlaw};
+use backup_core::num::to_u64;
 use backup_core::proxy::Proxy;
 use backup_core::text;
 
@@ -197,7 +198,7 @@ impl TalosContext {
         bytes: &[u8],
         overrides: &Overrides<'_>,
     ) -> Result<Self, TalosConfigError> {
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+        if to_u64(bytes.len()) > MAX_BYTES {
             return Err(not_read(path, std::io::Error::other("larger than 1 MiB")));
         }
         let text = text::decode(bytes).map_err(|e| not_read(path, e.into()))?;

@@ -6,6 +6,7 @@ use super::evidence::{Evidence, difference};
 use super::plan::{self, Proof, RestoredEtcd};
 use super::run::EtcdRestoreError;
 use backup_core::etcd::{Inspector, SnapshotFacts, TrailerCheck};
+use backup_core::num::to_u64;
 use backup_core::progress::Progress;
 use cluster_client::talos::nodes::{MemberStatusView, MemberView, TalosNodes};
 
@@ -94,7 +95,7 @@ async fn snapshot_of(
         let bytes = bytes.map_err(not_read)?;
         trailer.push(&bytes);
         pages.push(&bytes);
-        progress.advance(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        progress.advance(to_u64(bytes.len()));
     }
     let facts = SnapshotFacts::join(trailer.finish(), pages.finish());
     facts.map_err(|source| EtcdRestoreError::NotSound {

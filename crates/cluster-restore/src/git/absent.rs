@@ -10,6 +10,7 @@ use super::overlay::{FindingLog, MAX_NAMES};
 use crate::spool::Spool;
 use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::Severity;
+use backup_core::shortlist::shorten;
 
 /// Remedy for objects that are in the archive and not in Git.
 const TAKEN_OUT: &str = "they are restored from the archive; leave them out with --exclude-resources if they were taken \
@@ -139,14 +140,5 @@ impl<'r> AbsentObjects<'r> {
 }
 
 fn list(names: Vec<String>) -> String {
-    let more = names.len().saturating_sub(MAX_NAMES);
-    let mut list = names
-        .into_iter()
-        .take(MAX_NAMES)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if more > 0 {
-        list.push_str(&format!(" and {more} more"));
-    }
-    list
+    shorten(names.into_iter(), MAX_NAMES)
 }

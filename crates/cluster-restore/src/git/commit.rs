@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ASK, FETCH, GitError, MAX_ANSWER, program};
 use backup_core::format::manifest::Finding;
+use backup_core::num::to_u64;
 use backup_core::proxy::Proxies;
 
 /// Largest number of bytes that are fetched. Packed they are a fraction of the files.
@@ -264,7 +265,7 @@ fn copy_folder(from: &Path, to: &Path, most: u64) -> Result<(), GitError> {
             files = files.saturating_add(1);
             if files > MAX_FILES || depth > MAX_DEPTH {
                 let (repository, what) = (from.display().to_string(), "branches and tags");
-                let most = u64::try_from(MAX_FILES).unwrap_or(u64::MAX);
+                let most = to_u64(MAX_FILES);
                 return Err(GitError::TooLarge {
                     repository,
                     most,

@@ -12,6 +12,7 @@ use super::program::NetworkIsolation;
 use super::{GitError, MAX_OBJECTS, MAX_TEXT};
 use backup_core::archive::read_json;
 use backup_core::format::manifest::Finding;
+use backup_core::num::to_u64;
 use backup_core::scratch::Scratch;
 
 /// Largest file of manifests; the definitions of a large operator take three MiB.
@@ -186,7 +187,7 @@ fn walk(
                 found.odd.push(path);
             }
             let files = found.files.len().saturating_add(found.odd.len());
-            if u64::try_from(files).unwrap_or(u64::MAX) > most.objects {
+            if to_u64(files) > most.objects {
                 let (what, most) = ("there are more files", most.objects);
                 return Err(GitError::TooMuch { what, most });
             }
@@ -241,7 +242,7 @@ impl DocumentSet {
 
     /// Reads the documents of a file.
     pub(super) fn text(&mut self, file: &str, bytes: &[u8]) -> Result<(), GitError> {
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let size = to_u64(bytes.len());
         self.bytes = self.bytes.saturating_add(size);
         if self.bytes > self.most.bytes {
             let (what, most) = ("there are more bytes of manifests", self.most.bytes);
@@ -294,7 +295,7 @@ impl DocumentSet {
             self.note(file.to_string(), &cause);
             return Ok(());
         }
-        let held = u64::try_from(self.documents.len()).unwrap_or(u64::MAX);
+        let held = to_u64(self.documents.len());
         if held >= self.most.objects {
             let (what, most) = ("there are more objects", self.most.objects);
             return Err(GitError::TooMuch { what, most });
@@ -306,7 +307,7 @@ impl DocumentSet {
             file: self.scratch.place().to_owned(),
             source,
         })?;
-        self.end = at.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        self.end = at.saturating_add(to_u64(length));
         self.documents.push(Document {
             file: Arc::clone(file),
             number,

@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::GitError;
 use crate::child::{self, Environment};
+use backup_core::num::to_u64;
 use backup_core::proxy::Proxies;
 
 /// Program that builds kustomizations.
@@ -194,7 +195,7 @@ pub(crate) async fn run(
         };
         let written = async {
             let bytes = written.await.map_err(|e| failed(e.to_string()))?;
-            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+            if to_u64(bytes.len()) > most {
                 return Err(failed(format!("it wrote more than {most} bytes")));
             }
             Ok(bytes)

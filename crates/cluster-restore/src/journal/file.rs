@@ -11,6 +11,7 @@ use super::records::Record;
 use super::state::JournalState;
 use backup_core::digest::Digest;
 use backup_core::newfile::{NewFile, OverwritePolicy};
+use backup_core::num::to_u64;
 
 /// Longest line: a webhook configuration of the largest size that etcd accepts.
 const MAX_LINE: u64 = 2 << 20;
@@ -133,7 +134,7 @@ impl Journal {
             self.file.set_len(self.whole).ok();
             return Err(failed(error));
         }
-        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let length = to_u64(text.len());
         self.whole = self.whole.saturating_add(length);
         for record in records {
             self.state.take(record);
@@ -187,7 +188,7 @@ fn parse(file: &mut File, path: &Path) -> Result<(JournalState, u64), RecoverErr
             column: e.column(),
         })?;
         state.take(record);
-        whole = whole.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        whole = whole.saturating_add(to_u64(read));
     }
     if state.plan.is_none() {
         return Err(RecoverError::JournalDamaged {

@@ -13,6 +13,7 @@ use super::{PLAN_PART, ReplicaError, SEGMENT};
 use backup_core::crypt::{Opener, Sealer};
 use backup_core::digest::Digest;
 use backup_core::format::layout::{self, JournalPart};
+use backup_core::num::to_u64;
 use backup_core::read::PointKeys;
 use backup_core::store::{CreateOutcome, Store, StoreError};
 
@@ -104,7 +105,7 @@ impl ReplicaKeeper {
             if part != JournalPart::Lines(at) || read.is_err() || own != copied {
                 return Err(elsewhere());
             }
-            at = at.saturating_add(u64::try_from(own.len()).unwrap_or(u64::MAX));
+            at = at.saturating_add(to_u64(own.len()));
             for line in own.split(|byte| *byte == b'\n') {
                 self.head.progress.take(line);
             }
@@ -116,7 +117,7 @@ impl ReplicaKeeper {
                 source,
             })?;
             for (number, part) in plan.chunks(PLAN_PART).enumerate() {
-                let part_of = JournalPart::Plan(u64::try_from(number).unwrap_or(u64::MAX));
+                let part_of = JournalPart::Plan(to_u64(number));
                 let pending = self.sealed(part_of, self.head.clone(), part)?;
                 // An existing part belongs to the same plan: the name of the restore contains the plan's
                 // digest.
@@ -198,7 +199,7 @@ impl ReplicaKeeper {
             part,
             digest: Digest::of(&bytes),
             bytes,
-            length: u64::try_from(body.len()).unwrap_or(u64::MAX),
+            length: to_u64(body.len()),
             head,
         })
     }

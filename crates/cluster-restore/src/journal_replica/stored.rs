@@ -14,6 +14,7 @@ use backup_core::catalog::list_pages;
 use backup_core::crypt::Opener;
 use backup_core::format::layout::{self, JournalPart, ObjectKind};
 use backup_core::newfile::{NewFile, OverwritePolicy};
+use backup_core::num::{to_u64, to_usize};
 use backup_core::store::{Store, StoreError};
 
 /// Size limit of a head: it has a few hundred bytes, and there are eight phases.
@@ -162,7 +163,7 @@ impl StoredJournal {
                     return Err(self.damaged(part_of, "not the one that follows"));
                 }
                 let body = self.part(part_of, opener).await?;
-                let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+                let length = to_u64(body.len());
                 next = next.saturating_add(if lines { length } else { 1 });
                 to.file().write_all(&body).map_err(failed("write", file))?;
             }
@@ -184,7 +185,7 @@ impl StoredJournal {
     ) -> Result<(ReplicaHead, Bytes), ReplicaError> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let no_head = || self.damaged(part, "without a head");
-        let most = usize::try_from(MAX_HEAD).unwrap_or(usize::MAX);
+        let most = to_usize(MAX_HEAD);
         let end = end.filter(|end| *end <= most).ok_or_else(no_head)?;
         let head: ReplicaHead = bytes
             .get(..end)

@@ -14,6 +14,7 @@ use backup_core::archive::{ObjectPath, read_json};
 use backup_core::format::export::KindFacts;
 use backup_core::format::manifest::Manifest;
 use backup_core::id::ComponentName;
+use backup_core::num::to_u64;
 
 const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
 const REPOSITORIES: &str = "gitrepositories.source.toolkit.fluxcd.io";
@@ -238,7 +239,7 @@ pub(super) fn holds_mirrored(folder: &Path) -> Result<bool, MirrorError> {
 
 /// Whether a file begins like a file of a mirror.
 fn is_mirrored(file: &Path) -> bool {
-    let length = u64::try_from(MARK.len()).unwrap_or(u64::MAX);
+    let length = to_u64(MARK.len());
     let mut begins = Vec::new();
     let opened = std::fs::File::open(file);
     let read = opened.and_then(|file| file.take(length).read_to_end(&mut begins));

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::redact::RedactedObject;
 use crate::git::parse;
 use backup_core::archive::{ObjectPath, ResourceName, same, serialize_number};
+use backup_core::shortlist::shorten;
 
 /// Folder of definitions.
 pub(super) const CRDS: &str = "crds";
@@ -78,15 +79,11 @@ fn part(name: &str) -> String {
 pub(super) fn text(plain: &RedactedObject) -> String {
     let mut text = MARK.to_owned();
     if !plain.left_out.is_empty() {
-        let more = plain.left_out.len().saturating_sub(MAX_LEFT_OUT);
-        let told = plain.left_out.iter().take(MAX_LEFT_OUT).map(|field| {
+        let told = plain.left_out.iter().map(|field| {
             let field = field.chars().filter(|c| !c.is_control());
             field.collect::<String>()
         });
-        let mut told = told.collect::<Vec<_>>().join(", ");
-        if more > 0 {
-            told.push_str(&format!(" and {more} more"));
-        }
+        let told = shorten(told, MAX_LEFT_OUT);
         text.push_str(&format!("# Left out, as it may be secret: {told}\n"));
     }
     text.push_str(&yaml(&plain.value));

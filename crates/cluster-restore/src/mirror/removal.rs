@@ -11,6 +11,7 @@ use backup_core::archive::{ObjectPath, ResourceName};
 use backup_core::format::export::{ArchiveFacts, KindFacts};
 use backup_core::format::manifest::Manifest;
 use backup_core::id::ComponentName;
+use backup_core::num::to_u64;
 use cluster_client::kube::Selection;
 
 /// Reason for leaving out an object that still exists.
@@ -132,7 +133,7 @@ fn unlink(path: &Path) -> Result<bool, MirrorError> {
     use std::io::Read as _;
     let failed = |source| MirrorError::file("remove", path, source);
     let mut begins = String::new();
-    let length = u64::try_from(MARK.len()).unwrap_or(u64::MAX);
+    let length = to_u64(MARK.len());
     let file = std::fs::File::open(path).map_err(failed)?;
     let read = file.take(length).read_to_string(&mut begins);
     if read.is_err() || begins != MARK {

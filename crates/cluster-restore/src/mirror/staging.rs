@@ -14,6 +14,7 @@ use super::place::{self, DEFINITIONS};
 use super::redact::redact;
 use super::{MAX_OBJECTS, MAX_TEXT, MirrorError, private};
 use backup_core::archive::{ObjectPath, ResourceName, read_json};
+use backup_core::num::to_u64;
 use backup_core::source::ObjectTap;
 
 /// Size of the buffer that collects small writes.
@@ -113,11 +114,11 @@ impl Recording {
         let (place, text) = (place::place(path), place::text(&plain));
         let counted = &mut self.staged;
         counted.objects = counted.objects.saturating_add(1);
-        counted.bytes = counted.bytes.saturating_add(length(&text));
+        counted.bytes = counted.bytes.saturating_add(to_u64(text.len()));
         if counted.objects > MAX_OBJECTS || counted.bytes > MAX_TEXT {
             return Err(MirrorError::TooMuch);
         }
-        let left_out = u64::try_from(plain.left_out.len()).unwrap_or(u64::MAX);
+        let left_out = to_u64(plain.left_out.len());
         counted.left_out = counted.left_out.saturating_add(left_out);
         counted.files.insert(print(&place));
         if defines {
@@ -126,7 +127,7 @@ impl Recording {
                 .insert(place::kind(&ResourceName::from(path.name.as_str())));
         }
         for part in [&place, &text] {
-            let written = self.out.write_all(&length(part).to_le_bytes());
+            let written = self.out.write_all(&to_u64(part.len()).to_le_bytes());
             let written = written.and_then(|()| self.out.write_all(part.as_bytes()));
             written.map_err(MirrorError::note)?;
         }
@@ -184,10 +185,6 @@ fn read(file: &mut impl std::io::Read) -> std::io::Result<String> {
     } else {
         Err(std::io::ErrorKind::UnexpectedEof.into())
     }
-}
-
-fn length(text: &str) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 fn print(place: &str) -> u64 {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backup_core::causes;
 use backup_core::read::unlock;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::error::line;
 use super::{
     IdentitySource, OrchestrateError, PointFinder, Reporter, Requirement, RestoreContext, plan_file,
 };
@@ -66,7 +66,7 @@ impl JournalCopier {
                 (Some(keeper), false)
             }
             Err(error) => {
-                no_copy(&line(&error), setup.reporter.as_ref());
+                no_copy(&causes::line_once(&error), setup.reporter.as_ref());
                 (None, true)
             }
         };
@@ -140,7 +140,7 @@ impl JournalReplica for JournalCopier {
                 if !is_transient(&error) {
                     state.keeper = None;
                 }
-                line(&error)
+                causes::line_once(&error)
             }
             Err(_) => "the store took too long".to_owned(),
         };

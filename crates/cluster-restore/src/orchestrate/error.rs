@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use backup_core::causes;
 use backup_core::id::RestorePointId;
 use backup_core::read::{Damage, RestoreError};
 use backup_core::source::SourceError;
@@ -185,20 +186,6 @@ impl OrchestrateError {
     /// Returns the error and its causes in one line, each cause once.
     #[must_use]
     pub fn line(&self) -> String {
-        line(self)
+        causes::line_once(self)
     }
-}
-
-/// Returns an error and its causes in one line. Some libraries repeat their source; it is given once.
-pub(super) fn line(error: &dyn std::error::Error) -> String {
-    let mut lines = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !lines.last().is_some_and(|last| last.ends_with(&text)) {
-            lines.push(text);
-        }
-        next = cause.source();
-    }
-    lines.join(": ")
 }

@@ -13,6 +13,7 @@ use super::Survey;
 use backup_core::archive::ObjectPath;
 use backup_core::format::export::CompleteIn;
 use backup_core::format::manifest::Finding;
+use backup_core::shortlist::shorten_evenly;
 
 /// Largest number of kinds listed by name as left alone by pruning.
 const MAX_KINDS: usize = 12;
@@ -83,17 +84,13 @@ impl Survey<'_> {
         if kinds.is_empty() {
             return;
         }
-        let more = kinds.len().saturating_sub(MAX_KINDS);
-        let mut told: Vec<String> = kinds.into_iter().take(MAX_KINDS).collect();
-        if more > 0 {
-            told.push(format!("{more} more"));
-        }
+        let told = shorten_evenly(kinds.into_iter(), MAX_KINDS);
         self.findings.push(Finding::info(
             "--prune",
             format!(
                 "deletes nothing of these kinds, as it is not proven that the restore point holds \
                  all of their objects: {}",
-                told.join(", ")
+                told
             ),
             "delete by hand what should not be there",
         ));

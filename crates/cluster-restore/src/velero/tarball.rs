@@ -13,6 +13,7 @@ use crate::select::Selection;
 use crate::spool::Spool;
 use backup_core::archive::{MAX_OBJECT, MemberError, ObjectPath, TarMembers, quote_name};
 use backup_core::digest::{Digest, HashingWriter};
+use backup_core::num::to_u64;
 
 /// Size limit of the unpacked tarball: a backup of half a million objects is smaller.
 const MAX_PLAIN: u64 = 16 << 30;
@@ -227,7 +228,7 @@ struct LimitedReader<R> {
 impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
-        let taken = u64::try_from(n).unwrap_or(u64::MAX);
+        let taken = to_u64(n);
         self.left = self.left.checked_sub(taken).ok_or_else(|| {
             io::Error::other(format!("it unpacks to more than {MAX_PLAIN} bytes"))
         })?;

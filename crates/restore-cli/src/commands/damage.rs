@@ -6,6 +6,7 @@ use backup_cli::failure::Failure;
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::Identities;
 use backup_core::read::{Damage, RestoreError};
+use backup_core::shortlist::comma_and_more;
 
 use super::{OpenedStore, read_failure};
 
@@ -39,10 +40,7 @@ pub(super) fn damaged(error: RestoreError, damages: &[Damage], again: &str) -> F
 pub(super) fn lost(damage: &Damage) -> String {
     let objects = damage.objects.iter().take(NAMED);
     let objects: Vec<String> = objects.map(|(key, why)| format!("{key}: {why}")).collect();
-    let more = match damage.objects.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(", and {more} more"),
-    };
+    let more = comma_and_more(damage.objects.len().saturating_sub(NAMED));
     format!(
         "of component `{}` is lost: {} ({}{more})",
         damage.component,

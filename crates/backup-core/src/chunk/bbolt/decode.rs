@@ -7,8 +7,9 @@ use std::io::{self, Read, Write};
 use self::input::Input;
 use super::layout::{LayoutRecord, MAX_ID, invalid};
 use super::page::{
-    BRANCH, BranchRow, FREELIST, FREELIST_LONG, HEADER, Header, LEAF, LeafRow, MAX_UNIT, ROW, wide,
+    BRANCH, BranchRow, FREELIST, FREELIST_LONG, HEADER, Header, LEAF, LeafRow, MAX_UNIT, ROW,
 };
+use crate::num::to_u64;
 
 /// Pages are collected up to this size before they are written; they stay in the processor's cache.
 const WRITE: usize = 64 << 10;
@@ -60,8 +61,8 @@ impl PageWriter<'_> {
     }
 
     fn unit(&mut self, page_size: usize, record: LayoutRecord) -> io::Result<()> {
-        let number = self.plain / wide(page_size);
-        if !self.plain.is_multiple_of(wide(page_size)) {
+        let number = self.plain / to_u64(page_size);
+        if !self.plain.is_multiple_of(to_u64(page_size)) {
             return Err(invalid(format_args!(
                 "a page of {page_size} bytes would begin at offset {}, which is not a multiple",
                 self.plain
@@ -103,7 +104,7 @@ impl PageWriter<'_> {
         let length = self.ready.len().saturating_sub(base);
         self.plain = self
             .plain
-            .checked_add(wide(length))
+            .checked_add(to_u64(length))
             .ok_or_else(|| invalid(format_args!("its pages go beyond 2^64 bytes")))?;
         Ok(())
     }
@@ -149,7 +150,7 @@ impl PageWriter<'_> {
     fn freelist(&mut self, count: usize, long: bool) -> io::Result<()> {
         self.open(0);
         if long {
-            self.ready.extend_from_slice(&wide(count).to_le_bytes());
+            self.ready.extend_from_slice(&to_u64(count).to_le_bytes());
         }
         let mut id = 0_u64;
         for _ in 0..count {

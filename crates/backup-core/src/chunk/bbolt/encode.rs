@@ -6,9 +6,10 @@ use prost::encoding::{decode_varint, encode_varint};
 
 use super::canonical::Shape;
 use super::layout::{LayoutRecord, MAX_RUN};
-use super::page::{BranchRow, LeafRow, ROW, size, wide};
+use super::page::{BranchRow, LeafRow, ROW, size};
 use super::window::{StreamEnd, Unit, UnitVisitor, VisitedPart};
 use crate::chunk::{MAX_CHUNK, Sink};
+use crate::num::to_u64;
 
 /// Elements smaller than this are grouped until the group has this many bytes: an index entry of a chunk
 /// costs about 24.
@@ -118,7 +119,7 @@ impl UnitEncoder {
         self.layout.clear();
         record.write(self.page_size, &mut self.layout);
         sink.layout(&self.layout)?;
-        self.plain = self.plain.saturating_add(wide(bytes));
+        self.plain = self.plain.saturating_add(to_u64(bytes));
         sink.boundary(self.plain)
     }
 
@@ -231,7 +232,7 @@ impl UnitEncoder {
                     key.get(..key.len().min(MAX_ORDER)).unwrap_or_default(),
                 );
             }
-            encode_varint(wide(key.len()), &mut self.bytes);
+            encode_varint(to_u64(key.len()), &mut self.bytes);
             self.bytes.extend_from_slice(key);
         }
         for piece in self.bytes.chunks(MAX_CHUNK) {

@@ -4,7 +4,8 @@ use std::{fmt, io};
 
 use prost::encoding::{decode_varint, encode_varint};
 
-use super::page::{HEADER, MAX_UNIT, ROW, wide};
+use super::page::{HEADER, MAX_UNIT, ROW};
+use crate::num::to_u64;
 
 /// Longest run of kept or zero pages in one record. Short enough that a recipe can be split often, and that
 /// three bytes of layout never stand for more than 16 MiB.
@@ -38,7 +39,7 @@ impl LayoutRecord {
         let shift = u8::try_from(page_size.trailing_zeros().saturating_sub(10)).unwrap_or(0);
         layout.push(kind | shift << 4);
         for number in numbers.into_iter().flatten() {
-            encode_varint(wide(number), layout);
+            encode_varint(to_u64(number), layout);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Layout of bbolt pages: headers, element tables and meta pages, read with all bounds checked.
 
+use crate::num::to_usize;
+
 /// Size of a page header in bytes.
 pub(crate) const HEADER: usize = 16;
 /// Size of a row in the element table of a leaf or branch, in bytes.
@@ -27,12 +29,7 @@ const VERSION: u32 = 2;
 /// Converts a number of bytes from a file; a number above the address space becomes the largest `usize`,
 /// which exceeds every limit.
 pub(crate) fn size(n: u32) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-/// Converts a length to the type of the file and the layout.
-pub(crate) fn wide(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
+    to_usize(n.into())
 }
 
 /// First 16 bytes of a page.

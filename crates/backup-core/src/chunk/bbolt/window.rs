@@ -1,7 +1,8 @@
 //! Window on a stream that passes on each page with the overflow that its header claims, and copies only
 //! pages that a push splits.
 
-use super::page::{BRANCH, DEFAULT_PAGE_SIZE, FREELIST, Header, LEAF, Meta, wide};
+use super::page::{BRANCH, DEFAULT_PAGE_SIZE, FREELIST, Header, LEAF, Meta};
+use crate::num::to_u64;
 
 /// Page with its overflow, as far as the stream contains it.
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +167,7 @@ impl Window {
                 VisitedPart::Unit => unit.bytes.len(),
             };
             let pages = used / self.page_size;
-            self.number = self.number.saturating_add(wide(pages));
+            self.number = self.number.saturating_add(to_u64(pages));
             rest = rest.get(used..).unwrap_or_default();
         }
         self.want = self.page_size;

@@ -8,7 +8,7 @@ use hashbrown::hash_table::Entry as Slot;
 use super::content::Content;
 use super::revision::Mark;
 use super::value::Folders;
-use crate::chunk::bbolt::page::wide;
+use crate::num::to_u64;
 
 /// Number of marks that are counted in one pass. Their table has at most 40 MB; all keys of a large snapshot
 /// at once would need more memory than all summaries.
@@ -77,7 +77,7 @@ pub(super) fn count<'a, I: Iterator<Item = LeafMarks<'a>>>(
         all = all.saturating_add(marks.len() / Mark::BYTES);
         complete &= !marks.is_empty();
     }
-    let parts = wide(all.div_ceil(PART)).max(1);
+    let parts = to_u64(all.div_ceil(PART)).max(1);
     let mut keys = 0_u64;
     let mut table: HashTable<MarkedEntry> = HashTable::new();
     for part in 0..parts {
@@ -94,7 +94,7 @@ pub(super) fn count<'a, I: Iterator<Item = LeafMarks<'a>>>(
                 }
             }
         }
-        keys = keys.saturating_add(wide(table.len()));
+        keys = keys.saturating_add(to_u64(table.len()));
         for MarkedEntry { mark, digest } in &table {
             live.content.add(*digest);
             let place = (mark.fingerprint(), *digest);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn more_keys_than_one_pass_holds_are_counted() {
-        let keys = wide(PART) * 2 + 1000;
+        let keys = to_u64(PART) * 2 + 1000;
         let mark = |key: u64, gone| Mark::new(key.wrapping_mul(0x2545_F491_4F6C_DD1D), 1, gone).0;
         let entry = |key, gone| {
             let mut kept = [0; Mark::BYTES];
@@ -190,8 +190,8 @@ mod tests {
         assert_eq!(live.secrets(1), keys / 2);
         assert_eq!(live.found, HashSet::from([place(1)]));
         let third = (0..keys).filter(|key| key % 2 == 1 && key % 3 == 0).count();
-        assert_eq!(live.folders[1], wide(third));
-        assert_eq!(live.folders[0], keys / 2 - wide(third));
+        assert_eq!(live.folders[1], to_u64(third));
+        assert_eq!(live.folders[0], keys / 2 - to_u64(third));
         assert!(!live.more_folders());
         let mut content = Content::default();
         (0..keys)

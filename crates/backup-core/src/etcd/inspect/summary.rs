@@ -7,7 +7,7 @@ use super::entry::EntryDefect;
 use super::revision::{Mark, Revision};
 use super::torn;
 use super::value::{Folders, NamespaceRevision, Prefixes};
-use crate::chunk::bbolt::page::wide;
+use crate::num::to_u64;
 
 /// Largest number of revisions whose key and content are remembered, in 16 bytes each: 256 MiB. A Kubernetes
 /// snapshot of 8 GiB has about 2 500 000.
@@ -157,11 +157,11 @@ impl Summaries {
         if self.blocks.last().is_none_or(full) {
             self.blocks.push(Vec::with_capacity(BLOCK.max(need)));
         }
-        let block = wide(self.blocks.len().saturating_sub(1));
+        let block = to_u64(self.blocks.len().saturating_sub(1));
         let Some(last) = self.blocks.last_mut() else {
             return;
         };
-        let place = u32::try_from(block << BLOCK_BITS | wide(last.len()));
+        let place = u32::try_from(block << BLOCK_BITS | to_u64(last.len()));
         // Above 16 TiB, or 4 GiB of summaries, a page is not remembered, so a tree that needs it is broken.
         if let (Ok(page), Ok(place)) = (u32::try_from(page), place) {
             self.index.push((page, place));
@@ -197,7 +197,7 @@ fn encode<'a>(kind: PageSummary<'a>, head: &mut Vec<u8>) -> &'a [u8] {
         PageSummary::Leaf { kept, .. } => (LEAF, kept),
     };
     head.push(tag);
-    encode_varint(wide(tail.len()), head);
+    encode_varint(to_u64(tail.len()), head);
     match kind {
         PageSummary::Fault(_) | PageSummary::Branch(_) => {}
         PageSummary::Revisions {
@@ -290,7 +290,7 @@ pub(super) fn short(key: &[u8]) -> &[u8] {
 
 /// Appends the length of `part`, then `part`.
 pub(super) fn put(part: &[u8], to: &mut Vec<u8>) {
-    encode_varint(wide(part.len()), to);
+    encode_varint(to_u64(part.len()), to);
     to.extend_from_slice(part);
 }
 

@@ -10,6 +10,7 @@ use crate::format::layout;
 use crate::format::manifest::{Component, PackRef};
 use crate::format::pack::{OpenPack, PackError};
 use crate::format::recipe::Segment;
+use crate::num::{to_u64, to_usize};
 use crate::read::RestoreError;
 use crate::read::keys::PointKeys;
 use crate::scratch::Scratch;
@@ -188,7 +189,7 @@ impl PackLoad {
         for m in &self.moves {
             buffer.clear();
             let mut at = m.from.saturating_sub(self.base);
-            let mut left = usize::try_from(m.length).unwrap_or(usize::MAX);
+            let mut left = to_usize(m.length);
             while left > 0 {
                 if plain.from(at).is_empty()
                     && let Some((begin, bytes)) = frame(at).map_err(|e| self.bad(e))?
@@ -203,7 +204,7 @@ impl PackLoad {
                 }
                 buffer.extend_from_slice(bytes);
                 left = left.saturating_sub(bytes.len());
-                at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                at = at.saturating_add(to_u64(bytes.len()));
             }
             scratch.put(m.to, &mut buffer).map_err(failed)?;
         }
@@ -244,7 +245,7 @@ impl UnpackedPack {
         let Some((begin, frame)) = after.checked_sub(1).and_then(|n| self.frames.get(n)) else {
             return &[];
         };
-        let skip = usize::try_from(at.saturating_sub(*begin)).unwrap_or(usize::MAX);
+        let skip = to_usize(at.saturating_sub(*begin));
         frame.get(skip..).unwrap_or_default()
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::packs::{PackLoad, ScratchMove, UnpackedPack};
 use super::schedule::{PackPiece, behind, each_piece, piece, stays};
 use crate::format::recipe::PackSpan;
+use crate::num::{to_u64, to_usize};
 use crate::scratch::Scratch;
 
 /// Plan of how packs are opened for a stream.
@@ -158,7 +159,7 @@ where
         };
         let lacking = || io::Error::new(io::ErrorKind::InvalidData, "a run leads out of its packs");
         let piece = piece(self.loads, run, self.at).ok_or_else(lacking)?;
-        let most = usize::try_from(piece.length).unwrap_or(usize::MAX);
+        let most = to_usize(piece.length);
         let most = most.min(buf.len());
         let into = buf.get_mut(..most).ok_or_else(lacking)?;
         let stays = self.openings.stays(piece);
@@ -173,13 +174,13 @@ where
             pack.from(piece.within).read(into)?
         } else {
             self.scratch.get(self.aside, into)?;
-            self.aside = self.aside.saturating_add(length_of(into));
+            self.aside = self.aside.saturating_add(to_u64(into.len()));
             into.len()
         };
         if read == 0 && !into.is_empty() {
             return Err(lacking());
         }
-        let bytes = u64::try_from(read).unwrap_or(u64::MAX);
+        let bytes = to_u64(read);
         if stays {
             let left = self.openings.wanted.get_mut(piece.number);
             let left = left.ok_or_else(lacking)?;
@@ -192,10 +193,6 @@ where
         self.rest = behind(run, bytes);
         Ok(read)
     }
-}
-
-fn length_of(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use super::walk::{ArchiveEntries, Hole};
 use crate::archive::ObjectPath;
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
+use crate::num::to_u64;
+use crate::shortlist::and_more;
 
 /// Objects that are listed by name; the others are only counted.
 const MAX_NAMED: usize = 20;
@@ -53,11 +55,10 @@ impl std::fmt::Display for DataLoss {
                 if !named.is_empty() {
                     write!(f, ": {}", named.join(", "))?;
                 }
-                let told = u64::try_from(named.len()).unwrap_or(u64::MAX);
+                let told = to_u64(named.len());
                 match count.saturating_sub(told) {
-                    0 => Ok(()),
-                    more if named.is_empty() => write!(f, "; the {more} names are unknown"),
-                    more => write!(f, " and {more} more"),
+                    more @ 1.. if named.is_empty() => write!(f, "; the {more} names are unknown"),
+                    more => f.write_str(&and_more(more)),
                 }
             }
             Self::Parts {
@@ -114,7 +115,7 @@ pub(super) fn objects_lost(
             .cloned(),
     );
     let all = archive.map_or(0, |a| a.objects);
-    let seen = u64::try_from(read.whole.len()).unwrap_or(u64::MAX);
+    let seen = to_u64(read.whole.len());
     let named = named.into_iter().take(MAX_NAMED).map(|name| {
         let path = name.parse::<ObjectPath>();
         path.map_or(name, |path| format!("{} {}", path.resource, path.object()))

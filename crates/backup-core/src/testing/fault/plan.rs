@@ -1,6 +1,7 @@
 //! Plan of the calls that fail, and counts of all calls.
 
 use super::Fault;
+use crate::num::to_u64;
 
 /// Kind of call to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,7 +149,7 @@ impl FaultPlan {
             StoreCall::Probe => &mut counts.probes,
         };
         *count += 1;
-        counts.put_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        counts.put_bytes += to_u64(bytes);
         let mut happens = None;
         for (when, fault) in &mut self.rules {
             if !when.fits(call, at) {
@@ -165,6 +166,6 @@ impl FaultPlan {
     }
 
     pub(super) fn brought(&mut self, bytes: usize) {
-        self.counts.got_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.counts.got_bytes += to_u64(bytes);
     }
 }

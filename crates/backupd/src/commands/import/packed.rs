@@ -1,5 +1,6 @@
 //! Reader for packed snapshot files: it unpacks gzip and zstd, and names other formats in the refusal.
 
+use backup_core::num::to_u64;
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::path::Path;
@@ -37,7 +38,7 @@ pub(super) fn unpacked(path: &Path, file: File) -> Result<Box<dyn Read + Send>, 
 /// Returns the first bytes, and a reader of the whole input.
 fn begin<R: Read>(mut from: R) -> io::Result<(Vec<u8>, RewoundReader<R>)> {
     let mut head = Vec::with_capacity(HEAD);
-    let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
+    let limit = to_u64(HEAD);
     from.by_ref().take(limit).read_to_end(&mut head)?;
     let whole = Cursor::new(head.clone()).chain(from);
     Ok((head, whole))

@@ -6,6 +6,7 @@ use super::Sample;
 use crate::daemon::lead::Lead;
 use crate::daemon::status::{ClusterStatus, Status, WatchStatus};
 use crate::daemon::store_view::StoreFacts;
+use backup_core::num::to_u64;
 
 /// States of a run, and `idle` when none is at work.
 const STATES: [&str; 5] = ["idle", "selected", "reading", "storing", "verifying"];
@@ -48,7 +49,7 @@ fn float(count: u64) -> f64 {
 }
 
 fn number(count: usize) -> f64 {
-    float(u64::try_from(count).unwrap_or(u64::MAX))
+    float(to_u64(count))
 }
 
 fn yes(is: bool) -> f64 {

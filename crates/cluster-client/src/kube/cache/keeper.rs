@@ -15,6 +15,7 @@ use crate::kube::kept_objects::{KeptPages, KeptStats, ListRecorder, ObjectKeeper
 use crate::kube::kind::Kind;
 use crate::kube::request::Api;
 use backup_core::archive::ResourceName;
+use backup_core::num::to_u64;
 
 #[async_trait]
 impl ObjectKeeper for ObjectCache {
@@ -30,7 +31,7 @@ impl ObjectKeeper for ObjectCache {
     fn stats(&self) -> KeptStats {
         let state = self.lock();
         KeptStats {
-            objects: u64::try_from(state.objects()).unwrap_or(u64::MAX),
+            objects: to_u64(state.objects()),
             bytes: state.file.as_ref().map_or(0, |file| file.end),
             drifted: state.drifted,
         }

@@ -14,6 +14,7 @@ use super::{CachedObjects, MOST_OBJECTS, ObjectCache, ReportedChange, Slot, Tabl
 use crate::kube::kept_objects::{Drift, ListRecorder, RecordFailure};
 use crate::kube::kind::Kind;
 use backup_core::archive::ResourceName;
+use backup_core::num::to_u64;
 
 /// Interval between checks of the watches' reports.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -286,10 +287,10 @@ impl ObjectCache {
         let written = spawn_blocking(move || {
             let length = bodies.iter().map(Bytes::len).sum();
             let mut block = zeroize::Zeroizing::new(Vec::with_capacity(length));
-            let (scratch, begin) = cache.reserve(u64::try_from(length).unwrap_or(u64::MAX))?;
+            let (scratch, begin) = cache.reserve(to_u64(length))?;
             let mut places = Vec::with_capacity(bodies.len());
             for body in bodies {
-                let at = u64::try_from(block.len()).unwrap_or(u64::MAX);
+                let at = to_u64(block.len());
                 places.push(begin.saturating_add(at));
                 block.extend_from_slice(&body);
             }

@@ -13,6 +13,7 @@ use crate::kube::object::Object;
 use crate::kube::request::Api;
 use crate::kube::target::place::place;
 use backup_core::archive::{ObjectPath, ResourceName};
+use backup_core::num::to_u64;
 use backup_core::scratch::Scratch;
 
 /// Objects that are read at the same time. Each is held in memory, and is below 3 MiB.
@@ -187,8 +188,8 @@ impl CacheUpdate<'_> {
             table,
             scratch,
             place: self.place,
-            fetched: u64::try_from(fetched).unwrap_or(u64::MAX),
-            gone: u64::try_from(gone).unwrap_or(u64::MAX),
+            fetched: to_u64(fetched),
+            gone: to_u64(gone),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backup_core::format::manifest::{EtcdFacts, Finding, Severity};
 use backup_core::id::ComponentName;
+use backup_core::shortlist::shorten;
 
 /// Maximum number of names in one finding.
 const MAX_NAMES: usize = 20;
@@ -99,12 +100,7 @@ fn auth(etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Option<(String, &'static 
 /// Lists the first of `names` and the number of the others; `None` if there are none.
 fn shortened(names: impl Iterator<Item = String>) -> Option<String> {
     let names: Vec<String> = names.collect();
-    let more = match names.len().saturating_sub(MAX_NAMES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let shown = names.get(..MAX_NAMES).unwrap_or(&names).join(", ");
-    (!names.is_empty()).then(|| format!("{shown}{more}"))
+    (!names.is_empty()).then(|| shorten(names.into_iter(), MAX_NAMES))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::super::request::Api;
 use super::super::scope::CRDS;
 use backup_core::archive::{ObjectPath, Schema};
 use backup_core::format::manifest::Finding;
+use backup_core::shortlist::and_more;
 
 /// Maximum number of objects that are named.
 const MAX_NAMES: usize = 5;
@@ -68,10 +69,7 @@ impl AdmissionCheck {
         if self.objects == 0 {
             return None;
         }
-        let more = match self.objects.saturating_sub(self.first.len()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+        let more = and_more(self.objects.saturating_sub(self.first.len()));
         Some(Finding::warning(
             kind.resource.to_string(),
             format!(

@@ -8,6 +8,7 @@ use backup_core::archive::MAX_DEPTH;
 use backup_core::format::export::Lost;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
+use backup_core::shortlist::{and_more, comma_and_more, shorten};
 
 /// Maximum number of references to missing objects that are named for one kind.
 const MAX_MISSING: usize = 5;
@@ -41,10 +42,7 @@ fn of_kind(missing: &[MissingReference<'_>]) -> Option<Finding> {
         }
     });
     let first = first.collect::<Vec<_>>().join(", ");
-    let more = match missing.len().saturating_sub(MAX_MISSING) {
-        0 => String::new(),
-        more => format!(", and {more} more"),
-    };
+    let more = comma_and_more(missing.len().saturating_sub(MAX_MISSING));
     let cause = format!("these are referred to but do not exist: {first}{more}");
     Some(lost(format!("references of {kind}"), cause))
 }
@@ -60,10 +58,7 @@ fn lost(object: String, cause: String) -> Finding {
 
 /// Returns the finding for objects that are nested more deeply than a restore can read.
 pub(super) fn too_deep(kind: &Kind, first: &str, objects: u64) -> Finding {
-    let more = match objects {
-        0 | 1 => String::new(),
-        _ => format!(" and {} more", objects.saturating_sub(1)),
-    };
+    let more = and_more(objects.saturating_sub(1));
     Finding::warning(
         format!("{} {first}", kind.resource),
         format!(
@@ -125,18 +120,13 @@ pub(super) fn lost_objects(
 
 /// Describes the objects that could not be read, and the reasons.
 pub(super) fn lost_of(lost: &[Lost]) -> String {
-    let first = lost.iter().take(MAX_LOST);
-    let first: Vec<String> = first
-        .map(|lost| format!("{} ({})", lost.name, lost.cause))
-        .collect();
-    let more = match lost.len().saturating_sub(first.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let each = lost
+        .iter()
+        .map(|lost| format!("{} ({})", lost.name, lost.cause));
     format!(
-        "{} of its objects could not be read: {}{more}",
+        "{} of its objects could not be read: {}",
         lost.len(),
-        first.join(", ")
+        shorten(each, MAX_LOST)
     )
 }
 

@@ -18,6 +18,7 @@ use super::{KubeArchive, KubeExport, SEALED_SECRETS, findings};
 use backup_core::archive::{ObjectPath, is_too_deep, read_json};
 use backup_core::digest::Digest;
 use backup_core::format::export::{CompleteIn, KindFacts, Lost, Skipped};
+use backup_core::num::to_u64;
 
 /// Maximum number of recorded names of left-out objects, for reasons where each name matters.
 const MAX_NAMES: usize = 100;
@@ -151,7 +152,7 @@ impl KindTally {
         }
         self.sha256.update(&object.json);
         self.objects = self.objects.saturating_add(1);
-        let size = u64::try_from(object.json.len()).unwrap_or(u64::MAX);
+        let size = to_u64(object.json.len());
         self.bytes = self.bytes.saturating_add(size);
         TakenObject {
             path: object.path,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{KubeArchive, KubeExport, files, findings, visit};
+use backup_core::num::to_u64;
 use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, ObjectTap, SourceError};
 
 /// Source for one archive of an export.
@@ -58,7 +59,7 @@ impl ArchiveSource for KubeSource {
         };
         let mut written = visit::visit(export, archive, Some(out)).await?;
         written.facts.lacks.extend(lacks);
-        let number = u64::try_from(kept.len()).unwrap_or(u64::MAX);
+        let number = to_u64(kept.len());
         written.facts.objects = written.facts.objects.saturating_add(number);
         export.collected().kubeconfigs.extend(kept);
         written.findings.extend(findings);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::refusal::ApiStatus;
 use super::{Api, MAX_ERROR};
 use backup_core::archive::read_json;
+use backup_core::causes;
 
 /// Largest answer: it is the object, and requests are limited to 3 MiB.
 const MAX_ANSWER: usize = 16 << 20;
@@ -122,14 +123,7 @@ impl WriteError {
     /// Returns the error and its causes in one line.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = std::error::Error::source(self);
-        while let Some(cause) = next {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        text
+        causes::line(self)
     }
 }
 

@@ -6,6 +6,7 @@ use super::open::UnsealOutcome;
 use super::{KeyProblem, Keyring};
 use backup_core::format::export::SealedFacts;
 use backup_core::format::manifest::Finding;
+use backup_core::num::to_u64;
 
 /// Maximum number of SealedSecrets that are named for each outcome.
 const MAX_NAMED: usize = 20;
@@ -49,7 +50,7 @@ impl OutcomeList {
 
     /// Returns the number of objects that are not named.
     fn more(&self) -> u64 {
-        let named = self.first.len().try_into().unwrap_or(u64::MAX);
+        let named = to_u64(self.first.len());
         self.objects.saturating_sub(named)
     }
 }

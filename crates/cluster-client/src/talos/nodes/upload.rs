@@ -20,6 +20,7 @@ use tonic::Status;
 use super::{CallError, TalosNodes};
 use crate::talos::proto::common::Data;
 use crate::talos::session::{TalosClient, TalosHeaders, only};
+use backup_core::num::to_u64;
 use backup_core::progress::Progress;
 
 /// Pieces read ahead of those sent; the reader makes each up to 64 KiB large.
@@ -92,7 +93,7 @@ async fn send(
         let (pieces, moved) = (pieces.clone(), Arc::clone(&moved));
         move || {
             snapshot.pieces(&mut |bytes| {
-                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                let length = to_u64(bytes.len());
                 pieces
                     .blocking_send(bytes)
                     .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;

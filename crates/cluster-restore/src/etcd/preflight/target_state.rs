@@ -8,6 +8,7 @@ use super::super::node_report::{ETCD, NodeReport};
 use super::super::plan::RestoredEtcd;
 use super::super::read_back::read_back;
 use super::EtcdRequest;
+use backup_core::causes;
 use backup_core::progress::SilentProgress;
 use cluster_client::talos::nodes::{ServiceView, TalosNodes};
 
@@ -44,12 +45,7 @@ impl TargetEtcdState {
                 Ok(restored) => Self::Holds(restored),
                 Err(difference) => Self::Other(difference),
             },
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                let chain = std::iter::successors(Some(error), |e| e.source());
-                let chain: Vec<String> = chain.map(ToString::to_string).collect();
-                Self::Unread(chain.join(": "))
-            }
+            Err(error) => Self::Unread(causes::line(&error)),
         }
     }
 

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backup_core::catalog::RestorePoint;
+use backup_core::causes;
 use backup_core::crypt::Identities;
 use backup_core::read::{Assessor, Damage, RestoreError};
 
 use super::PointFinder;
-use crate::orchestrate::error::line;
 
 impl PointFinder {
     /// Returns the consequences of a failure to read `point` for its components, or, without an error, of
@@ -31,7 +31,7 @@ impl PointFinder {
         match assessor.assess(error, identities).await {
             Ok(damages) => damages,
             Err(other) => {
-                let why = line(&other);
+                let why = causes::line_once(&other);
                 let warning = format!("what is lost could not be found out: {why}");
                 self.reporter.warn(&warning);
                 Vec::new()

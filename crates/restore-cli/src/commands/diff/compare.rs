@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use backup_cli::failure::Failure;
 use backup_core::archive::{ArchiveError, Change, ObjectPath, ResourceName, StoredJson};
+use backup_core::num::to_usize;
 
 use super::patch::patch;
 use super::plan::{ComponentPair, KindPair};
@@ -172,7 +173,7 @@ impl Comparison {
         };
         *count = count.saturating_add(1);
         let named = tally.differing().saturating_sub(tally.unnamed);
-        if usize::try_from(named).unwrap_or(usize::MAX) > self.options.names {
+        if to_usize(named) > self.options.names {
             tally.unnamed = tally.unnamed.saturating_add(1);
             return Ok(());
         }

@@ -9,7 +9,9 @@ use backup_core::crypt::Identities;
 use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
 use backup_core::newfile::{self, OverwritePolicy};
+use backup_core::num::to_u64;
 use backup_core::read::Kubeconfig;
+use backup_core::shortlist::and_more;
 
 use super::{Args, FetchReport};
 use crate::commands::{OpenedStore, ReadSettings, read_failure};
@@ -51,7 +53,7 @@ pub(super) async fn run(
         component: args.component.to_string(),
         kubeconfig: Some(kubeconfig.origin.clone()),
         file: args.to.display().to_string(),
-        bytes: u64::try_from(kubeconfig.bytes().len()).unwrap_or(u64::MAX),
+        bytes: to_u64(kubeconfig.bytes().len()),
         sha256: Digest::of(kubeconfig.bytes()).to_string(),
         lacks: Vec::new(),
     })?;
@@ -89,12 +91,7 @@ fn find<'p>(point: &'p RestorePoint, wanted: &str) -> Result<&'p TenantFacts, Fa
                 )
             } else {
                 let known = names(&tenants);
-                let more = tenants.len().saturating_sub(NAMED);
-                let more = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
+                let more = and_more(tenants.len().saturating_sub(NAMED));
                 failure.hint(format!("it knows {known}{more}"))
             })
         }

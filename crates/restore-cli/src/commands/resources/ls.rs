@@ -10,6 +10,7 @@ use backup_cli::program::Frame;
 use backup_core::archive::{ArchiveError, ResourceName, StoredJson};
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
+use backup_core::num::to_u64;
 use backup_core::read::{ObjectReader, RestoreError};
 use cluster_restore::orchestrate::Requirement;
 use jiff::Timestamp;
@@ -196,7 +197,7 @@ impl ObjectList {
         let room = MAX_ROWS.saturating_sub(self.objects.len());
         let over = found.rows.len().saturating_sub(room);
         self.objects.extend(found.rows.into_iter().take(room));
-        let over = u64::try_from(over).unwrap_or(u64::MAX);
+        let over = to_u64(over);
         self.more = self.more.saturating_add(found.more).saturating_add(over);
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use prost::encoding::decode_varint;
 
 use super::super::layout::invalid;
+use crate::num::to_usize;
 
 const BUFFER: usize = 64 << 10;
 
@@ -69,7 +70,7 @@ impl<'a> Input<'a> {
     /// Reads a varint that is a number of bytes.
     pub(super) fn length(&mut self) -> io::Result<usize> {
         // A number above the address space exceeds every limit that is checked later.
-        Ok(usize::try_from(self.varint()?).unwrap_or(usize::MAX))
+        Ok(to_usize(self.varint()?))
     }
 
     /// Moves the next `length` bytes to the end of `to`. The caller has limited `length`; memory grows with
