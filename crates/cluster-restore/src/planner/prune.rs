@@ -89,8 +89,7 @@ impl Survey<'_> {
             "--prune",
             format!(
                 "deletes nothing of these kinds, as it is not proven that the restore point holds \
-                 all of their objects: {}",
-                told
+                 all of their objects: {told}"
             ),
             "delete by hand what should not be there",
         ));

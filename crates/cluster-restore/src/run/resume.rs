@@ -144,7 +144,7 @@ impl Recovery {
                         parked.place(),
                         format!("it could not be put back: {}", e.line()),
                         format!("`restore-cli resume` when it can, or {}", parked.by_hand()),
-                    ))
+                    ));
                 }
                 Err(e) => return Err(e),
             }
