@@ -10,6 +10,8 @@ use crate::git::GitError;
 use crate::journal_replica::ReplicaError;
 use crate::velero::VeleroError;
 
+mod orchestrate;
+
 impl Classify for EtcdRestoreError {
     fn classify(&self) -> Classification<'_> {
         match self {

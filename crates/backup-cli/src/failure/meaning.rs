@@ -15,6 +15,7 @@ use cluster_client::talos::TalosConfigError;
 use cluster_restore::RecoverError;
 use cluster_restore::etcd::{DatastoreError, EtcdRestoreError};
 use cluster_restore::journal_replica::ReplicaError;
+use cluster_restore::orchestrate::{OrchestrateError, PointError};
 
 use crate::config::ConfigError;
 use crate::exit::Exit;
@@ -26,7 +27,7 @@ mod tests;
 type Classifier = for<'a> fn(&'a (dyn Error + 'static)) -> Option<Classification<'a>>;
 
 /// Errors whose class decides the exit code, wherever they stand in a chain.
-const CLASSIFIED: [Classifier; 15] = [
+const CLASSIFIED: [Classifier; 17] = [
     classification::<ConfigError>,
     classification::<TalosConfigError>,
     classification::<RecoveryFilesError>,
@@ -42,6 +43,8 @@ const CLASSIFIED: [Classifier; 15] = [
     classification::<OrphanError>,
     classification::<RecoverError>,
     classification::<ReplicaError>,
+    classification::<PointError>,
+    classification::<OrchestrateError>,
 ];
 
 fn classification<'a, E: Classify>(error: &'a (dyn Error + 'static)) -> Option<Classification<'a>> {

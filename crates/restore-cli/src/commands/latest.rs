@@ -1,6 +1,5 @@
 //! Search for the restore point that a command needs, with the failures of the search.
 
-use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::catalog::RestorePoint;
 use cluster_restore::orchestrate::{KindRequirement, PointError, Requirement};
@@ -31,15 +30,20 @@ pub(super) fn of_kind(name: &str) -> Requirement {
     })
 }
 
-/// Makes a failure of a search for a restore point, with its exit code.
+/// Makes a failure of a search for a restore point, with a hint where one helps.
 pub(super) fn not_found(error: PointError) -> Failure {
-    match error {
-        PointError::Catalog(error) => refused(error),
-        PointError::Interrupted => Failure::new(Exit::Interrupted, error),
-        PointError::NoneTrusted { .. } => Failure::new(Exit::Refused, error).hint(TRUST),
-        PointError::NoneCounts { .. } => Failure::new(Exit::NotFound, error)
-            .hint("set the clock of this machine, or name one of `restore-cli list`"),
-        PointError::NoData { .. } => Failure::new(Exit::NotFound, error)
-            .hint("`restore-cli list` shows what each of them has"),
+    let hint = match error {
+        PointError::Catalog(error) => return refused(error),
+        PointError::Interrupted => None,
+        PointError::NoneTrusted { .. } => Some(TRUST),
+        PointError::NoneCounts { .. } => {
+            Some("set the clock of this machine, or name one of `restore-cli list`")
+        }
+        PointError::NoData { .. } => Some("`restore-cli list` shows what each of them has"),
+    };
+    let failure = Failure::from(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }

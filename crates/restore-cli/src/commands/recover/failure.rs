@@ -34,65 +34,64 @@ impl fmt::Display for ProgramFailure {
 
 impl std::error::Error for ProgramFailure {}
 
-/// Makes a failure of a restore that is planned, run or resumed.
+/// Makes a failure of a restore that is planned, run or resumed, with a hint where one helps.
 pub(crate) fn restore_failed(error: OrchestrateError) -> Failure {
     match error {
         OrchestrateError::Unfinished { journal, source } => restore_failed(*source).hint(format!(
             "continue with: restore-cli resume {}",
             journal.display()
         )),
-        OrchestrateError::Interrupted => Failure::new(Exit::Interrupted, error),
-        OrchestrateError::Point(error) => not_found(error),
         OrchestrateError::Identities(error) | OrchestrateError::NoConsent(error) => {
             match error.downcast::<ProgramFailure>() {
                 Ok(failure) => failure.0,
                 Err(error) => Failure::message(Exit::Failed, error.to_string()),
             }
         }
-        OrchestrateError::Unlock(error) => error.into(),
         OrchestrateError::Unreadable {
             damages, source, ..
         } => damaged(*source, &damages, "restore-cli plan"),
-        OrchestrateError::Api(error) => error.into(),
-        OrchestrateError::ApiAway(error) => Failure::from(error)
-            .hint("see whether kube-apiserver runs on the node that etcd was restored on"),
-        OrchestrateError::Nodes(error) | OrchestrateError::Tenants(error) => error.into(),
-        OrchestrateError::Etcd(error) => error.into(),
-        OrchestrateError::Replica(error) => error.into(),
+        OrchestrateError::Point(error) => not_found(error),
         OrchestrateError::Recover(error) => failed(error),
-        OrchestrateError::Folder { .. } => Failure::new(Exit::Failed, error),
-        OrchestrateError::OtherPlan { .. } | OrchestrateError::SealedJournal => {
-            Failure::new(Exit::Refused, error)
+        error => {
+            let hint = hint(&error);
+            let failure = Failure::from(error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
         }
-        OrchestrateError::NoTalos => Failure::new(Exit::Usage, error),
-        OrchestrateError::OtherPoint { .. } | OrchestrateError::OtherNodes { .. } => {
-            refused(error, "plan again")
-        }
-        OrchestrateError::OtherSource(_) | OrchestrateError::Changed { .. } => {
-            refused(error, "plan again, and look at it again")
-        }
-        OrchestrateError::EtcdBlocked { ref remedy, .. }
-        | OrchestrateError::PlannedBlocker { ref remedy, .. }
-        | OrchestrateError::Blocked { ref remedy, .. } => {
-            let remedy = remedy.clone();
-            refused(error, &remedy)
-        }
-        OrchestrateError::Backward { .. } => Failure::new(Exit::Usage, error)
-            .hint("objects are brought forward in time; plan the older one alone"),
-        OrchestrateError::NoApi => Failure::new(Exit::Usage, error)
-            .hint("give --kubeconfig FILE, the key `kubernetes.kubeconfig`, or KUBECONFIG"),
-        OrchestrateError::ApiNotReady => {
-            Failure::new(Exit::Failed, error).hint("see `kubectl get --raw '/readyz?verbose'`")
-        }
-        OrchestrateError::NoSnapshot { .. } => Failure::new(Exit::NotFound, error)
-            .hint("choose one from `restore-cli list`, or plan with --only crds,resources,verify"),
-        OrchestrateError::NoTenants { .. } => Failure::new(Exit::NotFound, error)
-            .hint("choose one that has `resources` from `restore-cli list`"),
     }
 }
 
-fn refused(error: OrchestrateError, hint: &str) -> Failure {
-    Failure::new(Exit::Refused, error).hint(hint)
+/// Returns what to do about an error.
+fn hint(error: &OrchestrateError) -> Option<String> {
+    let hint = match error {
+        OrchestrateError::EtcdBlocked { remedy, .. }
+        | OrchestrateError::PlannedBlocker { remedy, .. }
+        | OrchestrateError::Blocked { remedy, .. } => remedy,
+        OrchestrateError::OtherPoint { .. } | OrchestrateError::OtherNodes { .. } => "plan again",
+        OrchestrateError::OtherSource(_) | OrchestrateError::Changed { .. } => {
+            "plan again, and look at it again"
+        }
+        OrchestrateError::Backward { .. } => {
+            "objects are brought forward in time; plan the older one alone"
+        }
+        OrchestrateError::NoApi => {
+            "give --kubeconfig FILE, the key `kubernetes.kubeconfig`, or KUBECONFIG"
+        }
+        OrchestrateError::ApiNotReady => "see `kubectl get --raw '/readyz?verbose'`",
+        OrchestrateError::ApiAway(_) => {
+            "see whether kube-apiserver runs on the node that etcd was restored on"
+        }
+        OrchestrateError::NoSnapshot { .. } => {
+            "choose one from `restore-cli list`, or plan with --only crds,resources,verify"
+        }
+        OrchestrateError::NoTenants { .. } => {
+            "choose one that has `resources` from `restore-cli list`"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 #[cfg(test)]

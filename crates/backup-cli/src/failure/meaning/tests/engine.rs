@@ -105,7 +105,7 @@ fn store_errors() -> Vec<(StoreError, Exit)> {
     ]
 }
 
-fn catalog_errors() -> Vec<(CatalogError, Exit)> {
+pub(super) fn catalog_errors() -> Vec<(CatalogError, Exit)> {
     vec![
         (
             CatalogError::Store {
