@@ -90,6 +90,8 @@ pub mod source;
 // Use cases.
 pub mod catalog;
 
+pub mod retention;
+
 pub mod audit;
 
 pub mod gc;

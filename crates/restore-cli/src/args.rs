@@ -5,8 +5,8 @@ use backup_cli::flags::CommonFlags;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, diff, fetch, list, plan, resources, restore, resume, runbook, show, status, verify,
-    verify_tenants,
+    audit, diff, fetch, list, plan, prune, resources, restore, resume, runbook, show, status,
+    verify, verify_tenants,
 };
 
 /// Find, inspect, check and fetch the restore points of a Butler cluster, and restore it from them;
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Status(status::Args),
     Resume(Box<resume::Args>),
     Runbook(Box<runbook::Args>),
+    Prune(prune::Args),
     Audit(audit::Args),
 }
 

@@ -28,6 +28,7 @@ pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod plan;
+pub(crate) mod prune;
 mod recover;
 pub(crate) mod resources;
 pub(crate) mod restore;
@@ -56,6 +57,7 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::Status(args) => status::run(args, frame).await,
         Command::Resume(args) => Box::pin(resume::run(args, frame)).await,
         Command::Runbook(args) => frame.or_cancelled(runbook::run(args, frame)).await,
+        Command::Prune(args) => frame.or_cancelled(prune::run(args, frame)).await,
         Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
     }
 }

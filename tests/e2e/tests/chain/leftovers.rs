@@ -205,7 +205,7 @@ async fn the_safety_limit_holds_where_manifests_are_gone_until_somebody_has_look
     }
     // The objects that were put last get as old as the rest.
     let forced = || async {
-        // The flag's name in version 0.1.
+        // The flag's earlier name.
         let forced = sweep(&site, "2s").arg("--past-the-brake");
         forced.ended_with(0).await?;
         let left = keys(&site).await?;
