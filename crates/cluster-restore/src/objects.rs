@@ -1,33 +1,28 @@
-//! Writer that creates or updates one object, or leaves it and reports the reason.
+//! Writer of one object: it is created, updated, or left with the reason.
 
 mod attempt;
+mod create;
 mod decision;
 mod messages;
 mod predict;
 mod server_changes;
 mod status;
+mod update;
 mod value;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) use self::attempt::DryRunResult;
-use self::decision::WriteDecision;
-use self::messages::{
-    by_name, done, failed, is_of_a_namespace, sentence, undeleted, write_error_text,
-};
+use self::messages::{by_name, done, failed, undeleted, write_error_text};
 pub(super) use self::predict::Prediction;
-use self::server_changes::server_changes;
-use self::status::status_patch;
 pub(super) use self::value::schema_of;
 use super::RecoverError;
-use super::desired::{DesiredObject, desired, paused};
+use super::desired::{DesiredObject, desired};
 use super::guards::{Guard, Guards};
-use super::immutable;
 use super::journal::{ObjectResult, Outcome};
-use super::merge::touched;
 use super::owners::{OwnerResolution, OwnerResolver, references_of};
 use super::plan::{Danger, Mode, Options};
 use super::spool::{Entry, Spool};
@@ -195,7 +190,7 @@ impl ObjectWriter<'_> {
             turn.owners = resolved.await?;
             let ended = match live {
                 None => self.create(turn, &mut ours).await,
-                Some(live) => self.bring(turn, live, ours).await.map(Some),
+                Some(live) => self.update(turn, live, ours).await.map(Some),
             };
             match ended {
                 Ok(Some(done)) => return Ok(done),
@@ -228,138 +223,6 @@ impl ObjectWriter<'_> {
             }
         }
     }
-
-    /// Creates the object, then its status; returns `None` if somebody else created the object meanwhile.
-    async fn create(
-        &self,
-        turn: &ObjectWrite<'_>,
-        ours: &mut bool,
-    ) -> Result<Option<ObjectResult>, ObjectWriteError> {
-        let mut body = turn.wanted.body.clone();
-        paused(turn.entry, &mut body, self.guards);
-        own(&mut body, &turn.owners);
-        let harmless = volumes::defuse(&turn.entry.path, &mut body);
-        if harmless.is_some()
-            && let Some(claim) = volumes::claim_of(&body)
-            && let Some(claim) = self.target.get(&claim, None).await?
-        {
-            volumes::bind(&mut body, &claim);
-        }
-        let began = tokio::time::Instant::now();
-        let made = loop {
-            match self.target.create(&turn.entry.path, &body, false).await {
-                Ok(made) => break made,
-                Err(e) if e.is("AlreadyExists") => {
-                    *ours = true;
-                    return Ok(None);
-                }
-                Err(e)
-                    if e.is_not_found()
-                        && turn.kind.custom
-                        && !is_of_a_namespace(&e)
-                        && began.elapsed() < JUST_MADE =>
-                {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                }
-                Err(e) => return Err(e.into()),
-            }
-        };
-        let status = turn.wanted.status.as_ref();
-        let why = self.status(turn, status, made.clone(), None).await?;
-        let notes = turn.wanted.notes.iter().chain(&harmless);
-        let mut told: Vec<String> = notes.map(ToString::to_string).collect();
-        told.extend(server_changes(turn, &body, &made));
-        told.extend(turn.owners.left.iter().cloned());
-        told.extend(why);
-        Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
-    }
-
-    /// Updates an existing object to the wanted state.
-    async fn bring(
-        &self,
-        turn: &ObjectWrite<'_>,
-        live: Value,
-        ours: bool,
-    ) -> Result<ObjectResult, ObjectWriteError> {
-        if live.pointer("/metadata/deletionTimestamp").is_some() {
-            return Ok(done(
-                Outcome::Failed,
-                uid(&live),
-                Some(
-                    "it is being deleted in the cluster; wait until it is gone, then continue"
-                        .to_owned(),
-                ),
-            ));
-        }
-        let base = turn.base.as_ref();
-        let wanted = turn.wanted.beside(turn.entry, &live);
-        let judged = self.judge(turn, &wanted, &live, ours);
-        let id = uid(&live);
-        let WriteDecision {
-            patch,
-            conflicts,
-            keep,
-        } = judged;
-        let mut outcome = if ours {
-            Outcome::Created
-        } else {
-            Outcome::Same
-        };
-        let mut current = live;
-        let fields = patch.as_ref().map(|p| touched(p, MAX_FIELDS));
-        if let Some(mut patch) = patch {
-            if turn.kind.is_listed_only() {
-                let why = immutable::unnamed(turn.entry);
-                return Ok(done(Outcome::Failed, id, Some(why)));
-            }
-            addressed(turn.entry, &current, &mut patch);
-            let before = current.pointer("/metadata/resourceVersion").cloned();
-            current = match self.target.patch(&turn.entry.path, &patch, false).await {
-                Ok(written) => written,
-                Err(e) if immutable::is_fixed(&e) => {
-                    let why = immutable::sentence(turn.entry, &current, &wanted.body, &e);
-                    return Ok(done(Outcome::Failed, id, Some(why)));
-                }
-                Err(e) => return Err(e.into()),
-            };
-            // Fields that the server fills in again are not a change.
-            let is_new = current.pointer("/metadata/resourceVersion") != before.as_ref();
-            if !ours && is_new {
-                outcome = Outcome::Changed;
-            }
-        }
-        if let Some(why) = keep {
-            let mut told = vec![why];
-            told.extend(turn.owners.changes.iter().cloned());
-            return Ok(done(Outcome::Conflict, id, sentence(&told)));
-        }
-        let since = self.status_since(turn, &current, ours);
-        let before = base.and_then(|b| b.status.as_ref());
-        let status = wanted.status.as_ref();
-        let differs = status.is_some_and(|s| status_patch(before, &current, s).is_some());
-        let mut told = Vec::new();
-        if differs {
-            told.extend(self.status(turn, status, current, before).await?);
-            if outcome == Outcome::Same {
-                outcome = Outcome::Changed;
-            }
-        }
-        if !conflicts.is_empty() {
-            outcome = Outcome::Conflict;
-            told.push(format!(
-                "changed on both sides and left as it is in the cluster: {}",
-                conflicts.join(", ")
-            ));
-        } else if let Some(fields) = fields.filter(|_| outcome != Outcome::Same) {
-            told.push(format!("changed: {}", fields.join(", ")));
-        }
-        if let Some(since) = since {
-            outcome = Outcome::Conflict;
-            told.push(since);
-        }
-        told.extend(turn.owners.left.iter().cloned());
-        Ok(done(outcome, id, sentence(&told)))
-    }
 }
 
 /// Predicts the outcome for a live object that cannot be read.
@@ -373,26 +236,6 @@ pub(super) fn unreadable(
         return (Outcome::Changed, Some(told.to_owned()));
     }
     (Outcome::Failed, Some(messages::unreadable(entry, why)))
-}
-
-/// Adds the object's type and the resource version of `live` to `patch`.
-fn addressed(entry: &Entry, live: &Value, patch: &mut Value) {
-    let version = live.pointer("/metadata/resourceVersion");
-    let address = json!({
-        "apiVersion": entry.api_version,
-        "kind": entry.kind,
-        "metadata": { "resourceVersion": version },
-    });
-    super::overlay(patch, &address);
-}
-
-fn own(body: &mut Value, owners: &OwnerResolution) {
-    if owners.references.is_empty() {
-        return;
-    }
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("ownerReferences".to_owned(), json!(owners.references));
-    }
 }
 
 /// Whether a restore wrote the object.

@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use super::GitError;
 use super::documents::{CheckoutFolders, DocumentSet};
-use super::program::{self, NetworkIsolation};
+use super::kustomize::{self, KUBECTL, NetworkIsolation};
 use super::refusals::refusals;
+use super::runner::{CallLimits, run};
 use crate::child;
 use backup_core::format::manifest::Finding;
 
-/// Largest output of kustomize for one folder, which is held in memory.
-const MAX_BUILT: u64 = 64 << 20;
+/// Limits of building one folder. The output is held in memory.
+const BUILD: CallLimits = CallLimits {
+    time: Duration::from_secs(60),
+    output: 64 << 20,
+};
 /// Largest number of refusals that are listed for one kustomization.
 const MAX_REFUSED: usize = 10;
-/// Time limit for building one folder.
-const BUILD: Duration = Duration::from_secs(60);
 
 impl DocumentSet {
     /// Returns how kustomize is kept from the network, and reports if it is not.
     pub(super) async fn network_isolation(&mut self) -> NetworkIsolation {
-        let apart = program::network_isolation().await;
+        let apart = kustomize::network_isolation().await;
         if apart == NetworkIsolation::None {
             self.findings.push(Finding::info(
                 "kustomize",
@@ -61,7 +63,7 @@ impl DocumentSet {
         if !refused.is_empty() {
             return Ok(());
         }
-        if !child::is_there(program::KUBECTL) {
+        if !child::is_there(KUBECTL) {
             self.warn(
                 name(folder),
                 "it holds a kustomization, and `kubectl`, which builds it, was not found; nothing \
@@ -72,8 +74,8 @@ impl DocumentSet {
         let what = format!("build {}", name(folder));
         let home = place.home.join("home");
         std::fs::create_dir_all(&home).map_err(|e| GitError::read(&home, e))?;
-        let build = program::kustomize(folder, &home, apart);
-        match program::run(build, &what, BUILD, MAX_BUILT).await {
+        let build = kustomize::kustomize(folder, &home, apart);
+        match run(build, &what, BUILD).await {
             Ok(bytes) => self.text(&name(folder), &bytes)?,
             // The message names files of the checkout, which is gone afterwards.
             Err(e) => {

@@ -7,7 +7,8 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::{ASK, FETCH, GitError, MAX_ANSWER, program};
+use super::GitError;
+use super::runner::{self, CallLimits};
 use backup_core::format::manifest::Finding;
 use backup_core::num::to_u64;
 use backup_core::proxy::Proxies;
@@ -57,9 +58,9 @@ pub(super) async fn fetch(
     proxies: &Proxies,
 ) -> Result<Commit, GitError> {
     init(git, &[]).await?;
-    let mut fetch = program::git_of_person(git);
+    let mut fetch = runner::git_of_person(git);
     fetch.env("GIT_DIR", git);
-    program::through(&mut fetch, proxies, repository)?;
+    runner::through(&mut fetch, proxies, repository)?;
     // The fetch stays one pack, whose size is measured; large files go to disk piece by piece.
     fetch.args([
         "-c",
@@ -70,7 +71,7 @@ pub(super) async fn fetch(
     fetch.args(["fetch", "--quiet", "--depth=1", "--no-tags"]);
     fetch.args(["--no-recurse-submodules", "--", repository, reference]);
     let what = format!("fetch {reference} of {repository}");
-    let ended = program::run(fetch, &what, FETCH, MAX_ANSWER);
+    let ended = runner::run(fetch, &what, CallLimits::FETCH);
     let packs = git.join("objects/pack");
     tokio::select! {
         ended = ended => drop(ended?),
@@ -129,7 +130,7 @@ pub(super) async fn borrow(git: &Path, folder: &Path, reference: &str) -> Result
 
 async fn init(git: &Path, options: &[String]) -> Result<(), GitError> {
     std::fs::create_dir(git).map_err(|e| GitError::read(git, e))?;
-    let mut init = program::git(git);
+    let mut init = runner::git(git);
     init.args([
         "init",
         "--quiet",
@@ -138,17 +139,17 @@ async fn init(git: &Path, options: &[String]) -> Result<(), GitError> {
         "--initial-branch=main",
     ]);
     init.args(options).env("GIT_DIR", git);
-    program::run(init, "make a folder for Git", ASK, MAX_ANSWER)
+    runner::run(init, "make a folder for Git", CallLimits::LOCAL)
         .await
         .map(drop)
 }
 
 async fn hash(git: &Path, name: &str, what: &str) -> Result<String, GitError> {
-    let mut parse = program::git(git);
+    let mut parse = runner::git(git);
     parse.env("GIT_DIR", git);
     parse.args(["rev-parse", "--verify", "--end-of-options"]);
     parse.arg(format!("{name}^{{commit}}"));
-    let hash = program::run(parse, what, ASK, MAX_ANSWER).await?;
+    let hash = runner::run(parse, what, CallLimits::LOCAL).await?;
     Ok(String::from_utf8_lossy(&hash).trim().to_owned())
 }
 
@@ -198,15 +199,15 @@ fn parts(folder: &Path) -> Result<RepositoryFolders, GitError> {
 
 /// Returns the format of the object names; the usual one if the repository does not set it.
 async fn object_format(parts: &RepositoryFolders) -> String {
-    let mut ask = program::git(&parts.common);
+    let mut ask = runner::git(&parts.common);
     // Only this file is read, without the files that it includes.
     ask.args(["config", "--no-includes", "--file"]);
     ask.arg(parts.common.join("config"));
     ask.args(["--get", "extensions.objectformat"]);
     // Makes `git` look in no repository.
     ask.env("GIT_DIR", "/dev/null");
-    let answer = match is_small(&parts.common.join("config"), MAX_ANSWER) {
-        true => program::run(ask, "read how objects are named", ASK, MAX_ANSWER).await,
+    let answer = match is_small(&parts.common.join("config"), CallLimits::LOCAL.output) {
+        true => runner::run(ask, "read how objects are named", CallLimits::LOCAL).await,
         false => Ok(Vec::new()),
     };
     match answer.unwrap_or_default().trim_ascii() {
@@ -344,7 +345,7 @@ async fn uncommitted(
         &exclude.join("exclude"),
         MAX_NAMES,
     )?;
-    let mut status = program::git(tree);
+    let mut status = runner::git(tree);
     status
         .env("GIT_DIR", git)
         .env("GIT_WORK_TREE", tree)
@@ -352,7 +353,7 @@ async fn uncommitted(
     status.args(["-c", "core.bare=false", "-c", "core.fileMode=false"]);
     status.args(["status", "--porcelain", "--ignore-submodules=all"]);
     let what = format!("see what is not committed in {}", tree.display());
-    let changed = program::run(status, &what, ASK, MAX_ANSWER).await?;
+    let changed = runner::run(status, &what, CallLimits::LOCAL).await?;
     let files = changed.split(|b| *b == b'\n').filter(|l| !l.is_empty());
     let files = files.count();
     Ok((files > 0).then(|| {

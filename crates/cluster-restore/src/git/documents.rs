@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::coverage::{self, Coverage};
 use super::included::included;
-use super::program::NetworkIsolation;
+use super::kustomize::NetworkIsolation;
 use super::{GitError, MAX_OBJECTS, MAX_TEXT};
 use backup_core::archive::read_json;
 use backup_core::format::manifest::Finding;

@@ -3,9 +3,13 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::documents::{DocumentSet, ReadLimits};
+use super::runner::CallLimits;
 use super::*;
 use crate::plan::Options;
+use crate::select::Selection;
+use crate::spool::Spool;
 use backup_core::archive::ObjectPath;
+use backup_core::proxy::Proxies;
 
 fn read(text: &str) -> DocumentSet {
     let mut read = DocumentSet::new(&std::env::temp_dir(), ReadLimits::ALL).unwrap();
@@ -258,7 +262,7 @@ async fn a_folder_is_read_without_its_settings_and_in_all_its_forms() {
     let home = tempfile::tempdir().unwrap();
     let (fleet, mark) = (home.path().join("fl\"eet"), home.path().join("mark"));
     let own = async |folder: &Path, args: &[&str]| {
-        let mut git = program::git(folder);
+        let mut git = runner::git(folder);
         git.args([
             "-c",
             "user.name=a",
@@ -268,7 +272,9 @@ async fn a_folder_is_read_without_its_settings_and_in_all_its_forms() {
             "safe.directory=*",
         ])
         .args(args);
-        program::run(git, "prepare", ASK, MAX_ANSWER).await.unwrap()
+        runner::run(git, "prepare", CallLimits::LOCAL)
+            .await
+            .unwrap()
     };
     files(
         &fleet,
@@ -363,9 +369,11 @@ async fn a_commit_that_is_too_large_is_not_written() {
             "one",
         ],
     ] {
-        let mut git = program::git(&fleet);
+        let mut git = runner::git(&fleet);
         git.args(args);
-        program::run(git, "prepare", ASK, MAX_ANSWER).await.unwrap();
+        runner::run(git, "prepare", CallLimits::LOCAL)
+            .await
+            .unwrap();
     }
     let own = home.path().join("git");
     let commit = commit::borrow(&own, &fleet, "HEAD").await.unwrap();

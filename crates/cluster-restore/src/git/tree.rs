@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use super::commit::Commit;
-use super::{ASK, FETCH, GitError, MAX_ANSWER, is_inside, program};
+use super::runner::{self, CallLimits};
+use super::{GitError, is_inside};
 
 /// Largest number of files in a commit. Four times what is read, because other files lie beside
 /// manifests.
 pub(super) const MAX_FILES: u64 = 4 * super::MAX_OBJECTS;
 /// Largest total size of these files.
 pub(super) const MAX_BYTES: u64 = 2 << 30;
-/// Largest list of these files, with 160 bytes for each.
-const MAX_LIST: u64 = 64 << 20;
+/// Limits of the list of these files, with 160 bytes for each.
+const LIST: CallLimits = CallLimits {
+    output: 64 << 20,
+    ..CallLimits::LOCAL
+};
 
 /// Limits for writing.
 #[derive(Debug, Clone, Copy)]
@@ -35,10 +39,10 @@ pub(super) async fn write(
     into: &Path,
     most: TreeLimits,
 ) -> Result<(), GitError> {
-    let mut list = program::git(&commit.git);
+    let mut list = runner::git(&commit.git);
     list.env("GIT_DIR", &commit.git);
     list.args(["ls-tree", "-r", "-l", "-z", "--full-tree", &commit.hash]);
-    let listed = program::run(list, "list the commit's files", ASK, MAX_LIST).await;
+    let listed = runner::run(list, "list the commit's files", LIST).await;
     let listed = listed.map_err(|error| match error {
         GitError::Failed { said, .. } if said.contains("wrote more than") => GitError::TooLarge {
             repository: repository.to_owned(),
@@ -51,7 +55,7 @@ pub(super) async fn write(
     std::fs::create_dir_all(into).map_err(|e| GitError::read(into, e))?;
     let index = commit.git.join("index-of-commit");
     let call = |words: &[&str]| {
-        let mut git = program::git(into);
+        let mut git = runner::git(into);
         git.env("GIT_DIR", &commit.git)
             .env("GIT_WORK_TREE", into)
             .env("GIT_INDEX_FILE", &index);
@@ -59,9 +63,9 @@ pub(super) async fn write(
         git
     };
     let read = call(&["read-tree", &commit.hash]);
-    program::run(read, "read the commit's files", FETCH, MAX_ANSWER).await?;
+    runner::run(read, "read the commit's files", CallLimits::FETCH).await?;
     let out = call(&["checkout-index", "--all", "--quiet"]);
-    program::run(out, "check the commit out", FETCH, MAX_ANSWER).await?;
+    runner::run(out, "check the commit out", CallLimits::FETCH).await?;
     Ok(())
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::destination::normal;
 use super::place::{CRDS, MARK, RESOURCES};
-use super::{Mirror, MirrorError, folder, normal};
+use super::{Mirror, MirrorError, folder};
 use crate::git::GitSource;
 use backup_core::archive::{ObjectPath, read_json};
 use backup_core::format::export::KindFacts;

@@ -1,8 +1,6 @@
 //! Steps of a restore of etcd at one node.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -13,10 +11,14 @@ use super::super::wipe::WipeCommand;
 use super::{EtcdRestoreError, Pace};
 use backup_core::progress::Progress;
 use backup_core::read::LocalSnapshot;
-use bytes::Bytes;
-use cluster_client::talos::nodes::{
-    CallError, CallErrorKind, ServiceView, TalosNodes, Upload, UploadError,
-};
+use cluster_client::talos::nodes::{ServiceView, TalosNodes};
+
+mod bootstrap;
+mod retry;
+mod upload;
+
+pub(super) use bootstrap::BootstrapAnswer;
+use retry::RetryTimer;
 
 /// One restore.
 pub(super) struct Job<'a> {
@@ -38,34 +40,10 @@ pub(super) enum NodeStage {
     Dirty { event: String },
 }
 
-/// Result of asking for the bootstrap.
-pub(super) enum BootstrapAnswer {
-    Accepted,
-    /// The node must be checked again; `refused` if the node itself refused.
-    CheckAgain {
-        why: String,
-        refused: bool,
-    },
-}
-
 /// Result of the node's restore.
 pub(super) enum NodeOutcome {
     Up,
     Failed { event: String, empty: bool },
-}
-
-/// A held snapshot as the Talos API takes it.
-#[derive(Debug)]
-struct SnapshotUpload(Arc<LocalSnapshot>);
-
-impl Upload for SnapshotUpload {
-    fn bytes(&self) -> u64 {
-        self.0.facts().bytes
-    }
-
-    fn pieces(&self, piece: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
-        self.0.pieces(piece)
-    }
 }
 
 impl Job<'_> {
@@ -137,38 +115,6 @@ impl Job<'_> {
             .cluster
             .differs(&now)
             .map_or(Ok(()), |d| Err(other(d)))
-    }
-
-    /// Waits before a call is repeated that failed because the node was absent or not ready.
-    async fn wait(
-        &self,
-        waited: &mut RetryTimer,
-        failure: CallError,
-    ) -> Result<(), EtcdRestoreError> {
-        let again = matches!(
-            failure.kind,
-            CallErrorKind::Unreachable | CallErrorKind::NotReady | CallErrorKind::Hung
-        );
-        if !again {
-            return Err(EtcdRestoreError::Call {
-                what: waited.what,
-                source: failure,
-            });
-        }
-        let why = failure.said().to_owned();
-        if waited.begun.elapsed() >= waited.within {
-            return Err(EtcdRestoreError::NotReady {
-                node: self.target().to_owned(),
-                why: format!("{failure} ({why})"),
-                within: waited.within,
-            });
-        }
-        if waited.told.as_deref() != Some(failure.said()) {
-            self.reached(EtcdPhase::Waiting { why: why.clone() })?;
-            waited.told = Some(why);
-        }
-        sleep(self.pace.poll).await;
-        Ok(())
     }
 
     /// Returns the state of the target's service `etcd`; waits while the node is absent.
@@ -263,83 +209,6 @@ impl Job<'_> {
         Ok(())
     }
 
-    pub(super) async fn upload(&self) -> Result<(), EtcdRestoreError> {
-        let node = self.target().to_owned();
-        let bytes = self.snapshot.facts().bytes;
-        self.reached(EtcdPhase::Uploading {
-            node: node.clone(),
-            bytes,
-        })?;
-        let mut waited = RetryTimer::new("upload the snapshot", self.pace.ready_within);
-        loop {
-            let snapshot = Arc::new(SnapshotUpload(Arc::clone(&self.snapshot)));
-            let progress = Arc::clone(&self.progress);
-            match self.nodes.upload(&node, snapshot, progress).await {
-                Ok(()) => return self.reached(EtcdPhase::Uploaded),
-                // The node is absent, or its disk is not mounted yet.
-                Err(UploadError::Call(failure))
-                    if matches!(
-                        failure.kind,
-                        CallErrorKind::NotReady | CallErrorKind::Unreachable
-                    ) =>
-                {
-                    self.wait(&mut waited, failure).await?;
-                }
-                Err(source) => return Err(EtcdRestoreError::Upload { node, source }),
-            }
-        }
-    }
-
-    /// Asks for the bootstrap until the node accepts it, or has something else.
-    pub(super) async fn bootstrap(&self) -> Result<BootstrapAnswer, EtcdRestoreError> {
-        self.reached(EtcdPhase::Bootstrapping)?;
-        let mut waited = RetryTimer::new("bootstrap from the snapshot", self.pace.ready_within);
-        loop {
-            let asked = self
-                .nodes
-                .bootstrap(self.target(), self.snapshot.facts().raw);
-            let failure = match asked.await {
-                Ok(()) => {
-                    self.reached(EtcdPhase::Accepted)?;
-                    return Ok(BootstrapAnswer::Accepted);
-                }
-                Err(failure) => failure,
-            };
-            let look = |why: &CallError| {
-                let refused = why.kind == CallErrorKind::NotEmpty;
-                let why = format!("{why} ({})", why.said());
-                Ok(BootstrapAnswer::CheckAgain { why, refused })
-            };
-            match failure.kind {
-                CallErrorKind::NotEmpty => {
-                    let why = failure.said().to_owned();
-                    self.reached(EtcdPhase::Refused { why })?;
-                    return look(&failure);
-                }
-                CallErrorKind::Unreachable | CallErrorKind::Hung => {
-                    // The answer may be lost while the node is at work, or the node restarts.
-                    let told = look(&failure);
-                    self.wait(&mut waited, failure).await?;
-                    let as_before = match self.stage().await? {
-                        NodeStage::Ready { .. } => self.has_upload().await,
-                        NodeStage::Begun | NodeStage::Dirty { .. } => false,
-                    };
-                    if !as_before {
-                        return told;
-                    }
-                }
-                _ => self.wait(&mut waited, failure).await?,
-            }
-        }
-    }
-
-    /// Reports whether the uploaded snapshot is still there.
-    async fn has_upload(&self) -> bool {
-        let lies = uploaded(self.nodes, self.target()).await;
-        // If this is unknown, the bootstrap itself reports a missing snapshot.
-        lies.map_or(true, |bytes| bytes == Some(self.snapshot.facts().bytes))
-    }
-
     /// Asks until etcd runs and is healthy, or has failed.
     pub(super) async fn watch(&self) -> Result<NodeOutcome, EtcdRestoreError> {
         self.progress.step("waiting for etcd", None);
@@ -381,25 +250,6 @@ impl Job<'_> {
                 });
             }
             sleep(self.pace.poll).await;
-        }
-    }
-}
-
-/// Duration and last reported reason of a call that is repeated.
-struct RetryTimer {
-    what: &'static str,
-    begun: Instant,
-    within: Duration,
-    told: Option<String>,
-}
-
-impl RetryTimer {
-    fn new(what: &'static str, within: Duration) -> Self {
-        Self {
-            what,
-            begun: Instant::now(),
-            within,
-            told: None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Runner of `git` and `kubectl`: never through a shell, with fixed settings and environment, and
-//! with limits on time and output.
+//! Runner of `git`, for the Git source and for the mirror: never through a shell, with fixed settings and
+//! environment, limits on time and output, and one form of errors.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,18 +9,46 @@ use tokio::io::{AsyncReadExt as _, sink};
 use tokio::process::Command;
 
 use super::GitError;
+use super::kustomize::KUBECTL;
 use crate::child::{self, Environment};
 use backup_core::num::to_u64;
 use backup_core::proxy::Proxies;
 
-/// Program that builds kustomizations.
-pub(super) const KUBECTL: &str = "kubectl";
-/// Time limit for a program that does nothing.
-const TRY: Duration = Duration::from_secs(10);
 /// Largest error output that is kept.
 const MAX_COMPLAINT: u64 = 16 << 10;
 /// Largest number of its characters that are reported.
 const MAX_ERROR_CHARS: usize = 600;
+/// Author of the mirror's commits.
+const AUTHOR: &str = "butler-backup";
+const MAIL: &str = "butler-backup@localhost";
+
+/// Limits of one call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallLimits {
+    pub(crate) time: Duration,
+    /// Largest output, in bytes.
+    pub(crate) output: u64,
+}
+
+impl CallLimits {
+    /// Call of the Git source that uses no network: it answers with a line, or a line for each changed file.
+    pub(crate) const LOCAL: Self = Self {
+        time: Duration::from_secs(60),
+        output: 4 << 20,
+    };
+    /// Fetch of the Git source, and the writing of its files. A shallow fetch of a repository of manifests
+    /// takes seconds.
+    pub(crate) const FETCH: Self = Self {
+        time: Duration::from_secs(180),
+        ..Self::LOCAL
+    };
+    /// Call of the mirror, over the network or not: a history of manifests has some MiB, a work folder a
+    /// hundred thousand small files. Answers are one line; names of branches are few.
+    pub(crate) const MIRROR: Self = Self {
+        time: Duration::from_secs(120),
+        output: 64 << 10,
+    };
+}
 
 /// Returns a `git` that prompts nobody, runs no hooks and no filters, follows no links, fetches no
 /// submodules, and uses only these settings: neither the machine's nor a person's.
@@ -69,56 +97,31 @@ fn settings(folder: &Path, gets: Environment) -> Command {
     command
 }
 
-/// Way in which a program is kept from the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NetworkIsolation {
-    /// In its own network without connections, by these arguments of `unshare`.
-    Separate(&'static [&'static str]),
-    /// Not at all: the system does not support it.
-    None,
-}
-
-/// Arguments that create a separate network: as any user, and as root where users may not do that.
-const WAYS: [&[&str]; 2] = [
-    &["--user", "--map-root-user", "--net", "--"],
-    &["--net", "--"],
-];
-
-/// Returns how this system keeps a program from the network.
-pub(super) async fn network_isolation() -> NetworkIsolation {
-    for way in WAYS {
-        let mut tried = child::command("unshare", Environment::Least);
-        tried.args(way).arg("true");
-        piped(&mut tried);
-        if run(
-            tried,
-            "try a network that leads nowhere",
-            TRY,
-            MAX_COMPLAINT,
-        )
-        .await
-        .is_ok()
-        {
-            return NetworkIsolation::Separate(way);
-        }
+/// Returns a `git` for the mirror's work folder `folder`; `home` has no settings of anybody.
+pub(crate) fn git_of_mirror(folder: &Path, home: &Path) -> Command {
+    let mut git = git(folder);
+    for setting in [
+        // The folder may be a volume that belongs to another user.
+        "safe.directory=*",
+        "credential.helper=",
+        "commit.gpgSign=false",
+        // Files of the remote are written without changes.
+        "core.autocrlf=false",
+        "core.protectNTFS=true",
+        "core.protectHFS=true",
+    ] {
+        git.arg("-c").arg(setting);
     }
-    NetworkIsolation::None
-}
-
-/// Returns `kubectl kustomize` of `folder`; `home` is an empty folder where it looks for settings.
-pub(super) fn kustomize(folder: &Path, home: &Path, apart: NetworkIsolation) -> Command {
-    let mut command = match apart {
-        NetworkIsolation::Separate(way) => {
-            let mut command = child::command("unshare", Environment::Least);
-            command.args(way).arg(KUBECTL);
-            command
-        }
-        NetworkIsolation::None => child::command(KUBECTL, Environment::Least),
-    };
-    command.arg("kustomize").arg(folder);
-    command.env("HOME", home).env("KUBECONFIG", "/dev/null");
-    piped(&mut command);
-    command
+    // Use this repository and not an enclosing one, even if this one is broken.
+    git.env("GIT_DIR", folder.join(".git"))
+        .env("GIT_WORK_TREE", folder);
+    git.env("HOME", home)
+        .env("GIT_ASKPASS", "")
+        .env("GIT_AUTHOR_NAME", AUTHOR)
+        .env("GIT_AUTHOR_EMAIL", MAIL)
+        .env("GIT_COMMITTER_NAME", AUTHOR)
+        .env("GIT_COMMITTER_EMAIL", MAIL);
+    git
 }
 
 /// Makes `git` reach `repository` through the proxy in `proxies` that applies, or directly.
@@ -149,7 +152,7 @@ pub(crate) fn through(
     Ok(())
 }
 
-fn piped(command: &mut Command) {
+pub(super) fn piped(command: &mut Command) {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
 }
 
@@ -157,9 +160,9 @@ fn piped(command: &mut Command) {
 pub(crate) async fn run(
     mut command: Command,
     what: &str,
-    limit: Duration,
-    most: u64,
+    limits: CallLimits,
 ) -> Result<Vec<u8>, GitError> {
+    let CallLimits { time, output: most } = limits;
     let name = command.as_std().get_program().to_string_lossy();
     let program = if name == "git" { "git" } else { KUBECTL };
     let mut child = command
@@ -207,9 +210,9 @@ pub(crate) async fn run(
         }
         Err(failed(error_tail(&complaint)))
     };
-    match tokio::time::timeout(limit, work).await {
+    match tokio::time::timeout(time, work).await {
         Ok(ended) => ended,
-        Err(_) => Err(failed(format!("no end within {} s", limit.as_secs()))),
+        Err(_) => Err(failed(format!("no end within {} s", time.as_secs()))),
     }
 }
 
