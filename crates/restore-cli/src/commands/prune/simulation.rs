@@ -102,13 +102,13 @@ pub(super) struct SimulationReport {
     runs: u64,
     most_restore_points: u64,
     restore_points: u64,
-    components: BTreeMap<String, ComponentRow>,
+    components: BTreeMap<String, SimulationRow>,
 }
 
 /// Restore points with one component at the end.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ComponentRow {
+struct SimulationRow {
     restore_points: u64,
     oldest: Timestamp,
     /// Longest hours between two restore points within the last day, week, month and year, and before.
@@ -123,7 +123,7 @@ impl SimulationReport {
         end: Timestamp,
     ) -> Self {
         let components = simulation.components.iter().map(|(name, component)| {
-            let row = ComponentRow {
+            let row = SimulationRow {
                 restore_points: component.restore_points,
                 oldest: component.oldest,
                 longest_gap_hours: component.gaps.map(|gap| gap.map(|gap| gap.as_hours())),
