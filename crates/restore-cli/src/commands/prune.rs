@@ -43,7 +43,8 @@ pub(crate) struct Args {
     /// duration
     #[arg(long, value_name = "RULES")]
     policy: RetentionPolicy,
-    /// Count the restore points of this lineage too; the first lineage of a prefix always counts
+    /// Accept this lineage: everything stays while one is not accepted. The first lineage of a prefix is
+    /// accepted
     #[arg(long, value_name = "LINEAGE")]
     accept_lineage: Vec<String>,
     /// Play the schedules of the configuration for this long, as in `1y`, and show what would be left; needs
