@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::RecoverError;
 use super::select::Selection;
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use backup_core::id::ComponentName;
 use backup_core::read::{ObjectReader, RestoreError};
 
@@ -17,7 +17,7 @@ use backup_core::read::{ObjectReader, RestoreError};
 pub async fn read_archive(
     reader: &ObjectReader,
     select: &Selection,
-) -> Result<Spool, RecoverError> {
+) -> Result<ObjectSpool, RecoverError> {
     let manifest = &reader.point.manifest;
     let names = [
         ComponentName::crds(),
@@ -39,7 +39,7 @@ pub async fn read_archive(
         .iter()
         .map(|c| c.plain_bytes)
         .fold(0_u64, u64::saturating_add);
-    let mut spool = Spool::create(&reader.scratch, bytes)?;
+    let mut spool = ObjectSpool::create(&reader.scratch, bytes)?;
     for component in there {
         let title = format!("reading {} of {}", component.name, reader.point.entry.id);
         reader.progress.step(&title, Some(component.plain_bytes));

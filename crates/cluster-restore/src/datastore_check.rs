@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::dangers::{CONTROL_PLANES, ControlPlane, DATASTORES};
 use super::plan::{Danger, Mode, Step};
 use super::planner::Request;
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use crate::tenants::{
     DEFAULT_DATASTORE, DataQuery, DataState, DatastoreRoutes, DatastoreSurvey, survey_datastores,
 };
@@ -35,7 +35,7 @@ type DataFindings = Vec<(Option<Danger>, Finding)>;
 pub(super) async fn check(
     request: &Request,
     planes: &[ControlPlane],
-    spool: &Spool,
+    spool: &ObjectSpool,
     target: Option<&KubeTarget>,
 ) -> DataFindings {
     let comes_back = |step: &Step| matches!(step, Step::Resources | Step::Etcd);
@@ -76,7 +76,7 @@ fn of(request: &Request, plane: &ControlPlane) -> DataQuery {
 async fn home(
     request: &Request,
     name: &str,
-    spool: &Spool,
+    spool: &ObjectSpool,
     target: Option<&KubeTarget>,
 ) -> DatastoreRoutes {
     let path = ObjectPath {
@@ -241,7 +241,7 @@ fn by_hand(request: &Request, planes: &[&DataQuery]) -> String {
 struct ClusterSecrets<'t>(&'t KubeTarget);
 
 /// Source of Secrets among the objects of the restore.
-struct ArchiveSecrets<'s>(&'s Spool);
+struct ArchiveSecrets<'s>(&'s ObjectSpool);
 
 fn secret(namespace: &str, name: &str) -> ObjectPath {
     ObjectPath {

@@ -284,12 +284,12 @@ pub(super) fn comparable(mut object: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::Spool;
+    use crate::spool::ObjectSpool;
     use backup_core::archive::ObjectPath;
     use serde_json::json;
 
     fn entry(resource: &str, object: &Value) -> Entry {
-        let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let mut spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
         let path = ObjectPath {
             resource: resource.into(),
             namespace: Some("a".to_owned()),

@@ -10,11 +10,11 @@
 //! use cluster_client::kube::KubeOptions;
 //! use cluster_client::kube::target::KubeTarget;
 //! use cluster_restore::plan::Plan;
-//! use cluster_restore::spool::Spool;
+//! use cluster_restore::spool::ObjectSpool;
 //! use cluster_restore::{Request, survey};
 //!
 //! /// Shows what keeps the objects in `spool` from being restored.
-//! async fn blockers(request: &Request, spool: &Spool) -> Result<(), Box<dyn std::error::Error>> {
+//! async fn blockers(request: &Request, spool: &ObjectSpool) -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut target = KubeTarget::connect(&KubeOptions::new(None, None)).await?;
 //!     target.discover().await?;
 //!     let plan: Plan = survey(request, &target, spool, None, &SilentProgress).await?;

@@ -1,7 +1,7 @@
 //! Check that restore points and their prefix belong to one cluster.
 
 use super::plan::{ClusterFacts, Danger, Options, own_uid};
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use backup_core::catalog::RestorePoint;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::{Finding, Lineage, Severity};
@@ -13,7 +13,7 @@ pub fn lineage(
     point: &RestorePoint,
     forward: Option<&RestorePoint>,
     claim: Option<Digest>,
-    spool: &Spool,
+    spool: &ObjectSpool,
     options: &Options,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -41,7 +41,7 @@ pub fn lineage(
 fn objects_of(
     point: &RestorePoint,
     forward: Option<&RestorePoint>,
-    spool: &Spool,
+    spool: &ObjectSpool,
     options: &Options,
 ) -> Option<Finding> {
     let own = own_uid(spool)?;
@@ -141,7 +141,7 @@ mod tests {
 
     fn judged(forward: &RestorePoint, claim: &[u8], options: &Options) -> Vec<(Severity, String)> {
         let claim = Some(Digest::of(claim));
-        let spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
         let found = lineage(
             &point("l", "u", b"c"),
             Some(forward),

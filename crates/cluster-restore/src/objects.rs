@@ -25,7 +25,7 @@ use super::guards::{Guard, Guards};
 use super::journal::{ObjectResult, Outcome};
 use super::owners::{OwnerResolution, OwnerResolver, references_of};
 use super::plan::{Danger, Mode, Options};
-use super::spool::{Entry, Spool};
+use super::spool::{Entry, ObjectSpool};
 use super::volumes;
 use cluster_client::kube::target::{KubeTarget, MANAGER, TargetKind};
 use cluster_client::kube::{KubeError, WriteError};
@@ -40,9 +40,9 @@ const MAX_FIELDS: usize = 4;
 /// Everything that writing an object needs.
 pub(super) struct ObjectWriter<'a> {
     pub(super) target: &'a KubeTarget,
-    pub(super) spool: &'a Spool,
+    pub(super) spool: &'a ObjectSpool,
     /// Objects as the restored etcd has them, if the objects are brought forward from there.
-    pub(super) base: Option<&'a Spool>,
+    pub(super) base: Option<&'a ObjectSpool>,
     pub(super) options: &'a Options,
     pub(super) mode: Mode,
     pub(super) guards: Guards,

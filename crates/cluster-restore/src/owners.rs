@@ -16,7 +16,7 @@ use serde_json::Value;
 pub(super) use self::dependants::{Dependants, relink};
 use super::desired::OwnerReference;
 use super::guards::{Guard, Guards};
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use backup_core::archive::ObjectPath;
 use cluster_client::kube::KubeError;
 use cluster_client::kube::target::KubeTarget;
@@ -53,7 +53,7 @@ pub(super) enum OwnerState {
 
 /// Resolver that uses the objects written so far and those of the cluster.
 pub(super) struct OwnerResolver<'a> {
-    pub(super) spool: &'a Spool,
+    pub(super) spool: &'a ObjectSpool,
     pub(super) target: &'a KubeTarget,
     /// Current UIDs of objects, by position.
     pub(super) now: &'a HashMap<usize, String>,

@@ -23,7 +23,7 @@ use super::journal::Outcome;
 use super::objects::Prediction;
 use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
 use super::select::Selection;
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use super::{RecoverError, datastore_check, exclusions, quiesce};
 use backup_core::archive::{ObjectPath, same};
 use backup_core::format::export::{CompleteIn, TenantFacts};
@@ -80,7 +80,7 @@ pub struct Request {
 struct Survey<'a> {
     request: &'a Request,
     target: &'a KubeTarget,
-    spool: &'a Spool,
+    spool: &'a ObjectSpool,
     select: &'a Selection,
     outcomes: HashMap<usize, Prediction>,
     without: HashMap<usize, &'static str>,
@@ -104,8 +104,8 @@ struct Survey<'a> {
 pub async fn survey(
     request: &Request,
     target: &KubeTarget,
-    spool: &Spool,
-    base: Option<&Spool>,
+    spool: &ObjectSpool,
+    base: Option<&ObjectSpool>,
     progress: &dyn Progress,
 ) -> Result<Plan, RecoverError> {
     progress.step("looking at the archive and the cluster", None);
@@ -276,8 +276,8 @@ impl Survey<'_> {
 /// When the scratch file cannot be read.
 pub async fn predict(
     request: &Request,
-    spool: &Spool,
-    base: Option<&Spool>,
+    spool: &ObjectSpool,
+    base: Option<&ObjectSpool>,
 ) -> Result<Plan, RecoverError> {
     let mut dangers = DangerChecker::default();
     let mut told = Vec::new();

@@ -11,7 +11,7 @@ use super::guards::{Guard, Guards};
 use super::journal::{Journal, ObjectResult, Outcome, Phase, Record};
 use super::order::Rank;
 use super::plan::{Plan, Step, admit};
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use super::{RecoverError, immutable, lock, quiesce};
 use backup_core::archive::ObjectPath;
 use backup_core::clock::Clock;
@@ -81,9 +81,9 @@ pub struct Recovery {
     /// Cluster that is written to.
     pub target: KubeTarget,
     /// Objects to write.
-    pub spool: Spool,
+    pub spool: ObjectSpool,
     /// Objects of the restored etcd.
-    pub base: Option<Spool>,
+    pub base: Option<ObjectSpool>,
     /// Journal of the actions done so far.
     pub journal: Journal,
     /// Precautions that are active.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::RecoverError;
 use super::crds::DEFINITIONS;
 use super::plan::{Options, Step};
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use backup_core::archive::ObjectPath;
 use backup_core::format::export::TenantFacts;
 
@@ -52,7 +52,7 @@ struct TenantRef {
 }
 
 /// Keeps the objects that one of `steps` writes.
-pub fn of_steps(spool: &mut Spool, steps: &[Step]) {
+pub fn of_steps(spool: &mut ObjectSpool, steps: &[Step]) {
     spool.retain(|entry| {
         steps.contains(if entry.path.resource.as_str() == DEFINITIONS {
             &Step::Crds

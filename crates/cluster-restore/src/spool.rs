@@ -1,4 +1,4 @@
-//! Spool of the objects of a restore: heads in memory, bodies encrypted in a scratch file.
+//! ObjectSpool of the objects of a restore: heads in memory, bodies encrypted in a scratch file.
 //!
 //! An archive is sorted by name and a restore writes in another order, so every object is read once from
 //! where it is stored and then taken from the spool when it is needed.
@@ -43,8 +43,8 @@ pub struct Entry {
     length: u64,
 }
 
-/// Spool of objects; see the module.
-pub struct Spool {
+/// ObjectSpool of objects; see the module.
+pub struct ObjectSpool {
     scratch: Scratch,
     end: u64,
     entries: Vec<Entry>,
@@ -72,7 +72,7 @@ impl Entry {
     }
 }
 
-impl Spool {
+impl ObjectSpool {
     /// Creates an empty spool with its bodies in `folder`, which needs room for about `bytes`.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Spool {
     /// Spools the object at `path`. If it cannot be read, only this object is lost: its entry says why.
     ///
     /// # Errors
-    /// As [`Spool::take`].
+    /// As [`ObjectSpool::take`].
     pub fn add(&mut self, path: &ObjectPath, json: &[u8]) -> Result<(), RecoverError> {
         if self.by_path.contains_key(path) {
             return Ok(());
@@ -155,10 +155,10 @@ impl Spool {
         Ok(())
     }
 
-    /// Does the same as [`Spool::add`]; `partial` means that only the fields that the object names are known.
+    /// Does the same as [`ObjectSpool::add`]; `partial` means that only the fields that the object names are known.
     ///
     /// # Errors
-    /// As [`Spool::take`].
+    /// As [`ObjectSpool::take`].
     pub fn overlay(
         &mut self,
         path: &ObjectPath,
@@ -313,8 +313,8 @@ impl Spool {
     }
 }
 
-impl std::fmt::Debug for Spool {
+impl std::fmt::Debug for ObjectSpool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Spool({} objects)", self.entries.len())
+        write!(f, "ObjectSpool({} objects)", self.entries.len())
     }
 }

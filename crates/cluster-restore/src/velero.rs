@@ -14,7 +14,7 @@ use serde::Deserialize;
 use self::tarball::TarballReader;
 use super::RecoverError;
 use super::select::Selection;
-use super::spool::Spool;
+use super::spool::ObjectSpool;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::Finding;
 
@@ -78,7 +78,7 @@ pub enum VeleroError {
 #[derive(Debug)]
 pub struct VeleroObjects {
     /// Objects of the backup.
-    pub spool: Spool,
+    pub spool: ObjectSpool,
     /// Path of the tarball.
     pub file: PathBuf,
     /// Digest of the tarball.
@@ -110,8 +110,8 @@ fn read(path: &Path, scratch: &Path, select: &Selection) -> Result<VeleroObjects
         file: file.display().to_string(),
         select,
         // Objects compress to a tenth of their size.
-        spool: Spool::create(scratch, bytes.saturating_mul(10))?,
-        later: Spool::create(scratch, 0)?,
+        spool: ObjectSpool::create(scratch, bytes.saturating_mul(10))?,
+        later: ObjectSpool::create(scratch, 0)?,
         version: None,
     };
     let (_, sha256) = taking.tarball(opened)?;

@@ -3,7 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::secrets::SEALING_KEY;
 use super::*;
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::ObjectPath;
 use serde_json::json;
 
@@ -68,7 +68,7 @@ fn whole() -> Vec<(String, Value)> {
 
 fn judged(objects: &[(String, Value)], options: &Options) -> Vec<Finding> {
     let mut dangers = DangerChecker::default();
-    let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+    let mut spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
     for (path, object) in objects {
         let path: ObjectPath = path.parse().unwrap();
         spool.add(&path, object.to_string().as_bytes()).unwrap();
@@ -192,7 +192,7 @@ fn two_that_share_their_keys_are_refused() {
 fn a_copy_of_a_living_control_plane_is_refused() {
     let objects = whole();
     let mut dangers = DangerChecker::default();
-    let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+    let mut spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
     spool
         .add(
             &objects[0].0.parse().unwrap(),
@@ -291,7 +291,7 @@ fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
     let objects = [plane("alpha-1", |_| {})];
     let look = |live: &LiveObjects, mode| {
         let mut dangers = DangerChecker::default();
-        let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let mut spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
         let (path, object) = &objects[0];
         let path: ObjectPath = path.parse().unwrap();
         spool.add(&path, object.to_string().as_bytes()).unwrap();

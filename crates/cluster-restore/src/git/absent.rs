@@ -7,7 +7,7 @@ use super::coverage::Coverage;
 use super::documents::{Document, DocumentSet};
 use super::kinds::Kinds;
 use super::overlay::{FindingLog, MAX_NAMES};
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::Severity;
 use backup_core::shortlist::shorten;
@@ -90,7 +90,7 @@ impl<'r> AbsentObjects<'r> {
     }
 
     /// Keeps objects from being pruned that may only be missing in Git.
-    pub(super) fn protect(&self, spool: &mut Spool) {
+    pub(super) fn protect(&self, spool: &mut ObjectSpool) {
         for gap in &self.gaps {
             spool.pass_over(gap.clone());
         }

@@ -8,7 +8,7 @@ use super::commit;
 use super::{BUTLERS, GitError, GitSource, MIRRORS, coverage, documents, kinds, overlay, tree};
 use crate::RecoverError;
 use crate::select::Selection;
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ClusterName;
 use backup_core::proxy::Proxies;
@@ -36,7 +36,7 @@ pub struct Checkout {
 #[derive(Debug)]
 pub struct GitObjects {
     /// Objects.
-    pub spool: Spool,
+    pub spool: ObjectSpool,
     /// Findings about them.
     pub findings: Vec<Finding>,
 }
@@ -113,7 +113,7 @@ impl Checkout {
     /// When there is too much, or a file cannot be read or written.
     pub async fn over(
         &self,
-        archive: &Spool,
+        archive: &ObjectSpool,
         target: Option<&KubeTarget>,
         select: &Selection,
         scratch: &Path,

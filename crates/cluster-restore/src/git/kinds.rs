@@ -8,7 +8,7 @@ use super::coverage::CoverageItem;
 use super::documents::DocumentSet;
 use crate::RecoverError;
 use crate::crds::DEFINITIONS;
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::{ObjectPath, ResourceName};
 use cluster_client::kube::target::KubeTarget;
 
@@ -22,7 +22,7 @@ impl<'a> Kinds<'a> {
     /// Collects kinds from the archive's objects and from definitions in the archive and in Git;
     /// `target` is asked first.
     pub(super) fn new(
-        archive: &Spool,
+        archive: &ObjectSpool,
         read: &DocumentSet,
         target: Option<&'a KubeTarget>,
     ) -> Result<Self, RecoverError> {

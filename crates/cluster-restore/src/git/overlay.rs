@@ -12,7 +12,7 @@ use super::kinds::Kinds;
 use crate::RecoverError;
 use crate::merge::{merge, named, touched};
 use crate::select::Selection;
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::{ObjectPath, same};
 use backup_core::format::manifest::{Finding, Severity};
 
@@ -71,13 +71,13 @@ impl FindingLog<'_> {
 /// Returns all objects of the archive with Git's fields laid over them, and the objects that only
 /// Git has.
 pub(super) fn overlay_spool(
-    archive: &Spool,
+    archive: &ObjectSpool,
     read: &DocumentSet,
     kinds: &Kinds<'_>,
     select: &Selection,
     scratch: &Path,
     findings: &mut Vec<Finding>,
-) -> Result<Spool, RecoverError> {
+) -> Result<ObjectSpool, RecoverError> {
     let mut told = FindingLog {
         findings,
         counts: BTreeMap::new(),
@@ -89,7 +89,7 @@ pub(super) fn overlay_spool(
     let mut wanted = placed(archive, read, kinds, select, fills, &mut told)?;
     let mut absent = AbsentObjects::new(read, kinds, &wanted, &mut told);
     let git_has: BTreeSet<String> = wanted.keys().map(|p| p.resource.to_string()).collect();
-    let mut spool = Spool::create(scratch, 0)?;
+    let mut spool = ObjectSpool::create(scratch, 0)?;
     spool.pass_over_like(archive);
     absent.protect(&mut spool);
     for entry in archive.entries() {
@@ -174,7 +174,7 @@ fn is_filled_in(value: &Value) -> bool {
 
 /// Returns the documents by their paths, without those that cannot be used.
 fn placed<'r>(
-    archive: &Spool,
+    archive: &ObjectSpool,
     read: &'r DocumentSet,
     kinds: &Kinds<'_>,
     select: &Selection,

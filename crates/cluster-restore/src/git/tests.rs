@@ -7,7 +7,7 @@ use super::runner::CallLimits;
 use super::*;
 use crate::plan::Options;
 use crate::select::Selection;
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::ObjectPath;
 use backup_core::proxy::Proxies;
 
@@ -179,7 +179,7 @@ async fn what_an_export_did_not_write_is_not_gone() {
         name: name.to_owned(),
     };
     let folder = std::env::temp_dir();
-    let mut archive = Spool::create(&folder, 0).unwrap();
+    let mut archive = ObjectSpool::create(&folder, 0).unwrap();
     for name in ["written", "taken-out", "failed", "never"] {
         archive.add(&path(name), team(name).as_bytes()).unwrap();
     }

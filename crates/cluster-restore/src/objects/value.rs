@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::ObjectWriter;
 use crate::RecoverError;
 use crate::crds::DEFINITIONS;
-use crate::spool::{Entry, Spool};
+use crate::spool::{Entry, ObjectSpool};
 use backup_core::archive::{ObjectPath, ResourceName, Schema};
 
 impl ObjectWriter<'_> {
@@ -28,7 +28,7 @@ impl ObjectWriter<'_> {
 
 /// Reads the schema of a kind from the definition in the archive; `None` if it has none.
 pub(crate) fn schema_of(
-    spool: &Spool,
+    spool: &ObjectSpool,
     resource: &ResourceName,
     api_version: &str,
 ) -> Result<Option<Schema>, RecoverError> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{OwnerResolver, place, references_of};
 use crate::RecoverError;
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::ObjectPath;
 use cluster_client::kube::target::KubeTarget;
 
@@ -33,7 +33,7 @@ impl Dependants {
     /// objects that the cluster does not have.
     pub(crate) async fn find(
         target: &KubeTarget,
-        spool: &Spool,
+        spool: &ObjectSpool,
         made: &HashSet<usize>,
     ) -> Result<Self, RecoverError> {
         let mut found = Self::default();

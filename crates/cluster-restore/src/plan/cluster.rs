@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::super::RecoverError;
-use super::super::spool::Spool;
+use super::super::spool::ObjectSpool;
 use super::{Danger, Mode, Plan, Step, Target};
 use backup_core::archive::ObjectPath;
 use backup_core::catalog::RestorePoint;
@@ -46,7 +46,7 @@ impl ClusterFacts {
     #[must_use]
     pub fn of<'p>(
         points: impl IntoIterator<Item = &'p RestorePoint>,
-        spool: Option<&Spool>,
+        spool: Option<&ObjectSpool>,
     ) -> Self {
         let mut facts = Self::default();
         for point in points {
@@ -212,7 +212,7 @@ fn admitted(plan: &Plan, uid: &str, server: &str) -> Result<(), RecoverError> {
 }
 
 /// Returns the UID of `kube-system` among the objects, if they contain it.
-pub fn own_uid(spool: &Spool) -> Option<String> {
+pub fn own_uid(spool: &ObjectSpool) -> Option<String> {
     let path = ObjectPath {
         resource: "namespaces".into(),
         namespace: None,

@@ -10,7 +10,7 @@ use crate::RecoverError;
 use crate::crds::DEFINITIONS;
 use crate::journal::Outcome;
 use crate::objects::{DryRunResult, Prediction, schema_of};
-use crate::spool::{Entry, Spool};
+use crate::spool::{Entry, ObjectSpool};
 use backup_core::archive::{ResourceName, Schema};
 use backup_core::format::manifest::Finding;
 
@@ -23,7 +23,10 @@ const MAX_REFUSED: usize = 20;
 impl Survey<'_> {
     /// Tries every create and every change. An object that the server refuses in any case fails in the plan
     /// too.
-    pub(super) async fn dry_runs(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
+    pub(super) async fn dry_runs(
+        &mut self,
+        base: Option<&ObjectSpool>,
+    ) -> Result<(), RecoverError> {
         let defined = self.definitions();
         let mut schemas = HashMap::new();
         let mut trials: Vec<(usize, DryRunResult)> = Vec::new();

@@ -13,7 +13,7 @@ use crate::journal::Outcome;
 use crate::objects::{self, ObjectWriter, Prediction, is_managed};
 use crate::pause::{self, PauseMarker};
 use crate::plan::{Danger, Mode, Step};
-use crate::spool::{Entry, Spool};
+use crate::spool::{Entry, ObjectSpool};
 use crate::{RecoverError, builtin, exclusions};
 use backup_core::archive::{ObjectPath, ResourceName};
 use backup_core::format::manifest::{Finding, Severity};
@@ -21,7 +21,7 @@ use cluster_client::kube::KubeError;
 
 impl Survey<'_> {
     /// Reads every kind of the archive from the cluster, a page at a time.
-    pub(super) async fn live(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
+    pub(super) async fn live(&mut self, base: Option<&ObjectSpool>) -> Result<(), RecoverError> {
         let (target, spool) = (self.target, self.spool);
         let (without, now) = (self.without.clone(), HashMap::new());
         let writer = ObjectWriter {
@@ -246,7 +246,7 @@ impl Survey<'_> {
     }
 
     /// Plans the outcome for objects that the cluster does not have.
-    pub(super) fn absent(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
+    pub(super) fn absent(&mut self, base: Option<&ObjectSpool>) -> Result<(), RecoverError> {
         let now = HashMap::new();
         let writer = self.writer(base, &now);
         let mut absent = Vec::new();
@@ -299,7 +299,7 @@ impl Survey<'_> {
     /// Returns the writer that checks and tries objects. Owners that the restore creates have no UIDs yet.
     pub(super) fn writer<'w>(
         &'w self,
-        base: Option<&'w Spool>,
+        base: Option<&'w ObjectSpool>,
         now: &'w HashMap<usize, String>,
     ) -> ObjectWriter<'w> {
         ObjectWriter {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::crds;
 use super::super::select::Selection;
-use super::super::spool::Spool;
+use super::super::spool::ObjectSpool;
 use super::Survey;
 use backup_core::archive::ObjectPath;
 use backup_core::format::export::CompleteIn;
@@ -25,7 +25,7 @@ pub(super) struct PruneRules<'a> {
     pub(super) complete: &'a BTreeMap<String, CompleteIn>,
     /// Selection of the restore.
     pub(super) select: &'a Selection,
-    pub(super) spool: &'a Spool,
+    pub(super) spool: &'a ObjectSpool,
     pub(super) captured: Timestamp,
 }
 
@@ -151,7 +151,7 @@ mod tests {
                 ..Options::default()
             };
             let select = Selection::new(&options, &[]).unwrap();
-            let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+            let mut spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
             let mut archive = BTreeSet::new();
             for (kind, namespace, name, was_there, moved, _) in &world {
                 let path = named(KINDS[*kind], NAMESPACES[*namespace], &name.to_string());
@@ -192,7 +192,7 @@ mod tests {
     fn what_was_made_since_stays() {
         let complete = [("teams.a.io".to_owned(), CompleteIn::default())].into();
         let select = Selection::new(&Options::default(), &[]).unwrap();
-        let spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
         let path = named("teams.a.io", "a", "x");
         let captured = |at: &str| PruneRules {
             complete: &complete,

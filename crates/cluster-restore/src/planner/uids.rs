@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
-use crate::spool::{Entry, Spool};
+use crate::spool::{Entry, ObjectSpool};
 use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::Finding;
 
@@ -30,7 +30,7 @@ impl UidReferences {
     /// Searches one object of `spool` for UIDs of the objects at the positions in `made`.
     pub(super) fn search(
         &mut self,
-        spool: &Spool,
+        spool: &ObjectSpool,
         entry: &Entry,
         object: &Value,
         made: &HashSet<usize>,
@@ -127,7 +127,7 @@ mod tests {
     fn a_uid_of_a_captured_object_is_found_wherever_it_stands() {
         const A: &str = "00000000-0000-4000-8000-00000000000a";
         const B: &str = "00000000-0000-4000-8000-00000000000b";
-        let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let mut spool = ObjectSpool::create(&std::env::temp_dir(), 0).unwrap();
         let path = |name: &str| ObjectPath {
             resource: "things.example.org".into(),
             namespace: Some("n".to_owned()),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{DEPLOYMENTS, PARKED, ParkedItem, PlatformRole, QuiesceError};
 use crate::pause::{self, PauseMarker};
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::Finding;
 use cluster_client::kube::KubeError;
@@ -60,7 +60,7 @@ pub struct ParkList {
 /// When the cluster cannot be read.
 pub async fn find(
     target: &KubeTarget,
-    spool: &Spool,
+    spool: &ObjectSpool,
     webhooks: bool,
 ) -> Result<ParkList, QuiesceError> {
     let groups = spool.entries().iter();

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::VeleroError;
 use crate::RecoverError;
 use crate::select::Selection;
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use backup_core::archive::{MAX_OBJECT, MemberError, ObjectPath, TarMembers, quote_name};
 use backup_core::digest::{Digest, HashingWriter};
 use backup_core::num::to_u64;
@@ -24,9 +24,9 @@ const PREFERRED: &str = "-preferredversion";
 pub(super) struct TarballReader<'a> {
     pub(super) file: String,
     pub(super) select: &'a Selection,
-    pub(super) spool: Spool,
+    pub(super) spool: ObjectSpool,
     /// Second copies of objects whose first copy was not seen yet.
-    pub(super) later: Spool,
+    pub(super) later: ObjectSpool,
     pub(super) version: Option<String>,
 }
 
@@ -183,7 +183,7 @@ impl TarballReader<'_> {
     }
 
     /// Adds objects that have only a second copy, and returns the spool.
-    pub(super) fn finish(self) -> Result<Spool, RecoverError> {
+    pub(super) fn finish(self) -> Result<ObjectSpool, RecoverError> {
         if self.version.is_none() {
             return Err(VeleroError::NoVersion { file: self.file }.into());
         }

@@ -12,15 +12,15 @@ use super::{PlanRequest, RestoreContext, named};
 use crate::git::GitSource;
 use crate::orchestrate::{ObjectSource, OrchestrateError};
 use crate::plan::{Mode, Options, Origin};
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use crate::velero::read_velero;
 use crate::{ContentKey, RecoverError, Selection, of_steps, read_archive};
 
 /// Objects to write.
 pub(in super::super) struct ObjectSpools {
-    pub(in super::super) spool: Spool,
+    pub(in super::super) spool: ObjectSpool,
     /// Objects as the restored etcd has them, with their restore point.
-    pub(in super::super) base: Option<(Spool, Parent)>,
+    pub(in super::super) base: Option<(ObjectSpool, Parent)>,
 }
 
 /// Objects to write, with their origin.
@@ -39,7 +39,7 @@ impl RestoreContext {
         &self,
         point: &RestorePoint,
         options: &Options,
-    ) -> Result<Spool, OrchestrateError> {
+    ) -> Result<ObjectSpool, OrchestrateError> {
         let select = select(point, options)?;
         let identities = self.setup.identities()?;
         let progress = Arc::clone(&self.progress);
@@ -76,7 +76,7 @@ impl RestoreContext {
         if !self.writes_objects() {
             return Ok(Material {
                 objects: ObjectSpools {
-                    spool: Spool::create(&self.setup.scratch, 0)?,
+                    spool: ObjectSpool::create(&self.setup.scratch, 0)?,
                     base: None,
                 },
                 origin: Origin::Archive {
@@ -125,7 +125,7 @@ impl RestoreContext {
         git: &GitSource,
         options: &Options,
         target: Option<&KubeTarget>,
-    ) -> Result<(Spool, Origin, Vec<Finding>), OrchestrateError> {
+    ) -> Result<(ObjectSpool, Origin, Vec<Finding>), OrchestrateError> {
         let (objects, scratch) = (self.objects(), self.setup.scratch.as_path());
         // The checkout comes first, because it may fail at once.
         let fetched = git.checkout(&objects.manifest.cluster, scratch, &self.setup.proxies);
@@ -151,7 +151,7 @@ impl RestoreContext {
         &self,
         path: &Path,
         options: &Options,
-    ) -> Result<(Spool, Origin, Vec<Finding>), OrchestrateError> {
+    ) -> Result<(ObjectSpool, Origin, Vec<Finding>), OrchestrateError> {
         let select = select(self.objects(), options)?;
         let read = read_velero(path, &self.setup.scratch, &select);
         let read = async { Ok(read.await?) };

@@ -11,7 +11,7 @@ use super::{ObjectSpools, RestoreContext, named};
 use crate::guards::Guards;
 use crate::orchestrate::{LocatedGap, ObjectSource, OrchestrateError, etcd};
 use crate::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
-use crate::spool::Spool;
+use crate::spool::ObjectSpool;
 use crate::{Request, gaps, lineage, predict, survey};
 
 /// Parameters of a plan.
@@ -116,7 +116,7 @@ impl RestoreContext {
 
     /// Returns the facts that identify the restored cluster. When etcd comes back, only its restore point
     /// counts.
-    fn cluster_facts(&self, plan_request: &PlanRequest, spool: &Spool) -> ClusterFacts {
+    fn cluster_facts(&self, plan_request: &PlanRequest, spool: &ObjectSpool) -> ClusterFacts {
         if plan_request.steps.contains(&Step::Etcd) {
             return ClusterFacts::of([&self.point], None);
         }
