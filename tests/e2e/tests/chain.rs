@@ -6,6 +6,7 @@ mod archive;
 mod death;
 mod disk;
 mod files;
+mod iam;
 pub(crate) mod leftover_parts;
 mod leftovers;
 mod outages;

@@ -1,5 +1,9 @@
 //! Command `restore-cli audit`, which checks everything below one prefix.
 
+mod prometheus;
+
+use std::path::PathBuf;
+
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
@@ -28,6 +32,9 @@ pub(crate) struct Args {
     /// Warn when the newest restore point is older, as in `26h` or `2h 30m`
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<SignedDuration>,
+    /// Write the result as metrics to this file too, for the textfile collector of the node exporter
+    #[arg(long, value_name = "FILE")]
+    prometheus: Option<PathBuf>,
     #[command(flatten)]
     look: LookFlags,
 }
@@ -52,6 +59,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let report = audit::run(opened.store, &options, progress.as_ref()).await?;
     drop(progress);
     let audited = AuditReport::of(store, args.deep, &report);
+    if let Some(file) = &args.prometheus {
+        prometheus::write(file, &audited, frame.clock.now())?;
+    }
     frame.terminal.emit(&audited)?;
     Ok(findings::exit_of(audited.worst))
 }
@@ -171,6 +181,8 @@ mod tests {
             render(&audited, Format::Table, None).unwrap()
         );
         insta::assert_snapshot!("audit_json", render(&audited, Format::Json, None).unwrap());
+        let now = "2026-11-23T12:45:00Z".parse().unwrap();
+        insta::assert_snapshot!("audit_prometheus", prometheus::text(&audited, now));
         assert_eq!(findings::exit_of(None), Exit::Complete);
         assert_eq!(findings::exit_of(Some(Severity::Info)), Exit::Complete);
         assert_eq!(findings::exit_of(Some(Severity::Warning)), Exit::Warnings);
