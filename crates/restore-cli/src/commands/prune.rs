@@ -26,13 +26,14 @@ const REASONS: usize = 3;
 
 /// Show which restore points a retention policy would keep, and which it would remove
 ///
-/// Nothing is removed: this version has no command that deletes a restore point. Each rule counts for each
-/// component and each lineage by itself. Whatever the policy says, pinned restore points stay, and so does
-/// the newest whole copy of each component.
+/// Nothing is removed: this version has no command that deletes a restore
+/// point. Each rule counts for each component and each lineage by itself.
+/// Whatever the policy says, pinned restore points stay, and so does the newest
+/// whole copy of each component.
 ///
 /// Examples:
-///   restore-cli prune --dry-run --policy hourly=24,daily=7,weekly=5,monthly=12
-///   restore-cli prune --dry-run --policy daily=30,within=48h --simulate 1y --config butler.yaml
+///   restore-cli prune --dry-run --policy hourly=24,daily=7,weekly=5
+///   restore-cli prune --dry-run --policy daily=30,within=48h --simulate 1y
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP, verbatim_doc_comment)]
 pub(crate) struct Args {
