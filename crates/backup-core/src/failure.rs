@@ -7,7 +7,7 @@ use std::error::Error;
 pub enum FailureClass {
     /// A flag, a setting, a file or a key is not the right one.
     Usage,
-    /// There is no such restore point, component, object or file.
+    /// A named restore point, component, object or file does not exist.
     NotFound,
     /// Stored data is damaged or missing.
     Damaged,

@@ -243,8 +243,13 @@ impl TestWorker {
     }
 
     /// Waits until the run at work has failed once and tries again.
+    ///
+    /// # Panics
+    /// No try fails within a minute.
     pub async fn failed_try(&self) {
+        let end = Instant::now() + LIMIT;
         loop {
+            assert!(Instant::now() < end, "no try failed: {:#?}", self.state());
             let tried = |cluster: &mut ClusterEntry| {
                 let run = cluster.handle.as_ref().map(|handle| handle.status());
                 run.is_some_and(|run| run.failed_try.is_some())

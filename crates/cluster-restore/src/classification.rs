@@ -105,8 +105,9 @@ impl Classify for RecoverError {
             Self::Cancelled => FailureClass::Interrupted.into(),
             Self::Velero(error) => error.classify(),
             Self::Git(error) => error.classify(),
+            // Its box would hide it from who looks for the cause.
+            Self::Archive(error) => error.classify(),
             Self::Scratch { .. }
-            | Self::Archive(_)
             | Self::TooMany { .. }
             | Self::NoObject { .. }
             | Self::TooDeep { .. }

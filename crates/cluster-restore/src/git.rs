@@ -64,5 +64,4 @@ pub(crate) fn read_back(text: &str) -> Vec<serde_json::Value> {
 }
 
 #[cfg(test)]
-#[path = "git/tests.rs"]
 mod tests;

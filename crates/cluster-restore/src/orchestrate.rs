@@ -1,11 +1,15 @@
 //! Orchestration of a restore: what a program needs to plan, run and resume one without a terminal.
 //!
-//! A program brings a [`RestoreSetup`]: where restore points are, what opens them, how the cluster is reached, and
-//! who is told. It finds restore points with a [`RestoreContext`], which makes a plan; checks the plan again with
-//! [`PreparedRestore`], which runs it; and continues an interrupted run with [`InterruptedRestore`]. Nothing is
-//! written before its [`Consent`].
+//! A program passes a [`RestoreSetup`]: the store, the identities, the access to the cluster, and the receiver of
+//! reports. Then it uses three types:
 //!
-//! The futures of a restore are not `Send`: a program gives them a thread of their own, or a `LocalSet`.
+//! - [`RestoreContext`] finds restore points and makes a plan.
+//! - [`PreparedRestore`] checks a plan again and runs it.
+//! - [`InterruptedRestore`] continues a run that was interrupted.
+//!
+//! Nothing is written before the program gives its [`Consent`].
+//!
+//! The futures of a restore are not `Send`: run them on a thread of their own, or in a `LocalSet`.
 //!
 //! ```no_run
 //! use std::path::Path;

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
+use e2e::folder::mode;
 use e2e::programs;
 use e2e::run::Command;
+
+use crate::chain::site::ChainSite;
 
 fn read(path: &str) -> Result<String> {
     let path = e2e::paths::workspace().join(path);
@@ -62,5 +65,27 @@ fn each_rule_stands_on_metrics_that_there_are_and_leads_to_what_to_do() -> Resul
         assert!(tests.contains(&fires), "no test in which {name} fires");
     }
     assert!(alerts > 10, "{alerts}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_reads_the_metrics_of_an_audit() -> Result<()> {
+    if !programs::are_there(&["promtool"])? {
+        return Ok(());
+    }
+    let site = ChainSite::new().await?;
+    site.snapshot().await?;
+    let audit = site.restore_cli("audit");
+    let audit = audit.args(["--prometheus", "audit.prom"]);
+    audit.ended_with(0).await?;
+    let file = site.folder.join("audit.prom");
+    assert_eq!(mode(&file)?, 0o644, "the exporter is another user");
+    let text = std::fs::read_to_string(&file)?;
+    let points = text
+        .lines()
+        .find(|line| line.starts_with("butler_backup_audit_restore_points{"));
+    assert!(points.is_some_and(|line| line.ends_with("} 1")), "{text}");
+    let check = Command::new("sh").args(["-c", "promtool check metrics < \"$0\""]);
+    check.arg(&file).ended_with(0).await?;
     Ok(())
 }

@@ -164,16 +164,7 @@ pub(super) async fn import(
     for finding in audit::torn(name, &facts.torn, Severity::Error) {
         work.run.finding(&mut work.findings, finding);
     }
-    let from_file = Candidate {
-        node: "import".to_owned(),
-        member_name: None,
-        member_id: None,
-        etcd_version: None,
-        talos_version: None,
-        talos_authorities: Vec::new(),
-        leader: None,
-        warnings: Vec::new(),
-    };
+    let from_file = Candidate::at("import");
     work.parts.push(part(name, &facts, &from_file, stored));
     Ok(())
 }

@@ -30,6 +30,23 @@ pub struct Candidate {
     pub warnings: Vec<String>,
 }
 
+impl Candidate {
+    /// Creates a candidate of which only the place is known.
+    #[must_use]
+    pub fn at(node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            member_name: None,
+            member_id: None,
+            etcd_version: None,
+            talos_version: None,
+            talos_authorities: Vec::new(),
+            leader: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// Members of one cluster, as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {

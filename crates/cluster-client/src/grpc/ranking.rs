@@ -117,7 +117,7 @@ impl Ranking {
         }
     }
 
-    /// Reports whether there is no member to try.
+    /// Reports whether no member can be tried.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranked.is_empty()
     }

@@ -1,8 +1,8 @@
 //! Objects of a cluster that are kept between runs, as runs and watches see them.
 //!
-//! Whether objects are kept affects the cost of a restore point, never its content: without them, and in
-//! any doubt about them, everything is listed. This is the only place through which runs and watches reach
-//! whatever keeps the objects.
+//! Kept objects make a restore point cheaper and never change its content: without them, and in any doubt
+//! about them, everything is listed. Runs and watches reach the keeper of the objects only through this
+//! module.
 
 use std::io;
 use std::sync::Arc;

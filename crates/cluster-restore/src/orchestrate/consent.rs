@@ -12,6 +12,6 @@ pub trait Consent: Send + Sync {
     /// written before.
     ///
     /// # Errors
-    /// Returns the reason why there is no consent; then nothing is written.
+    /// Returns the reason for a refusal. Then nothing is written.
     async fn ask(&self, plan: &Plan, targets: &RestoreTargets) -> Result<(), ProgramError>;
 }

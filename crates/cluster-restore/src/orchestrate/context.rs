@@ -52,7 +52,7 @@ impl RestoreContext {
     /// with etcd, and objects are brought forward to the newest that has them.
     ///
     /// # Errors
-    /// When there is no such restore point, or the named ones do not fit each other.
+    /// If a named restore point does not exist, or two named ones do not fit each other.
     pub async fn open(
         wanted: PointSelection<'_>,
         setup: RestoreSetup,

@@ -54,7 +54,7 @@ pub enum PointError {
 }
 
 impl PointError {
-    /// Reports whether there is no such restore point, rather than one that cannot be read or trusted.
+    /// Reports whether the restore point does not exist. One that cannot be read or trusted does exist.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! Setup of a restore: where it reads and writes, and who is told.
+//! Setup of a restore: the store, the cluster, the identities and the receiver of reports.
 
 use std::fmt::Debug;
 use std::path::PathBuf;

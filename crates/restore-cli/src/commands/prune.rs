@@ -48,8 +48,8 @@ pub(crate) struct Args {
     /// accepted
     #[arg(long, value_name = "LINEAGE")]
     accept_lineage: Vec<String>,
-    /// Play the schedules of the configuration for this long, as in `1y`, and show what would be left; needs
-    /// no store
+    /// Play the schedules of the configuration for this long, as in `1y`, and show what would be left. Runs
+    /// on change and on demand are not played; no store is read
     #[arg(long, value_name = "DURATION", value_parser = simulation::duration)]
     simulate: Option<Span>,
     #[command(flatten)]

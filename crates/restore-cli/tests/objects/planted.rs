@@ -46,7 +46,7 @@ fn hostile(manifest: &mut Value) {
 }
 
 /// Plants sixty ids of the future, and returns one that is just newer than all real ones.
-fn many(world: &World) -> String {
+pub(super) fn many(world: &World) -> String {
     for minute in 0..60 {
         plant(world, |manifest| {
             hostile(manifest);

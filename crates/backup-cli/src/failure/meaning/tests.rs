@@ -9,8 +9,10 @@ use jiff::Timestamp;
 
 use super::*;
 
+mod backup;
 mod clients;
 mod engine;
+mod orchestrate;
 mod restore;
 
 fn text() -> String {

@@ -146,7 +146,7 @@ pub struct TenantAnswer {
     /// The UID of its own namespace `kube-system`: it shows which cluster's data it serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kube_system_uid: Option<String>,
-    /// Why there is no answer, or only a part of it.
+    /// The reason for a missing or partial answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }

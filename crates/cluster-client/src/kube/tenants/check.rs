@@ -196,7 +196,7 @@ impl TenantCheck {
         }
     }
 
-    /// Records why there is no answer, or only a part of it.
+    /// Records the reason for a missing or partial answer.
     pub(super) fn fail(&mut self, why: &str) {
         let plane = self.facts.control_plane.as_ref();
         let asleep = plane.and_then(|p| p.status.as_deref()) == Some("Sleeping");

@@ -82,16 +82,7 @@ impl TalosNodes {
             ..self.options.clone()
         };
         let source = TalosSource::new(options, Arc::clone(&self.clock));
-        let candidate = Candidate {
-            node: node.to_owned(),
-            member_name: None,
-            member_id: None,
-            etcd_version: None,
-            talos_version: None,
-            talos_authorities: Vec::new(),
-            leader: None,
-            warnings: Vec::new(),
-        };
+        let candidate = Candidate::at(node);
         source.open(&candidate).await
     }
 }

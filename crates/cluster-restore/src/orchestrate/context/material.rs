@@ -53,8 +53,8 @@ impl RestoreContext {
         }
     }
 
-    /// Returns the key for digests of the objects. Without an identity for the restore point, as with a
-    /// source that does not need it, there is no key.
+    /// Returns the key for digests of the objects. It is absent without an identity for the restore point:
+    /// some sources need none.
     async fn content_key(&self) -> Result<ContentKey, OrchestrateError> {
         let identities = self.setup.identities()?;
         let store = &self.setup.points.store;

@@ -12,7 +12,7 @@ use super::PointFinder;
 
 impl PointFinder {
     /// Returns the consequences of a failure to read `point` for its components, or, without an error, of
-    /// missing objects. Empty if there is no damage; also if it cannot be determined, which is a warning.
+    /// missing objects. Empty without damage. Also empty, with a warning, if the damage cannot be determined.
     pub async fn damages(
         &self,
         error: Option<&RestoreError>,

@@ -1,3 +1,5 @@
+//! Exit codes of the errors of a cluster's clients.
+
 use std::time::Duration;
 
 use http::StatusCode;

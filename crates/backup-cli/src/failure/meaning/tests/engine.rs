@@ -1,14 +1,14 @@
+//! Exit codes of the errors of stores, catalogues, reads and sweeps.
+
 use backup_core::archive::ArchiveError;
-use backup_core::crypt::{SealError, SigningError, Verdict};
+use backup_core::crypt::{SealError, Verdict};
 use backup_core::etcd::SnapshotError;
 use backup_core::format::pack::PackError;
-use backup_core::id::ClusterName;
 use backup_core::store::ArchiveState;
 
-use super::clients::{config, selector};
 use super::*;
 
-fn store_errors() -> Vec<(StoreError, Exit)> {
+pub(super) fn store_errors() -> Vec<(StoreError, Exit)> {
     let (store, operation) = (text, text);
     vec![
         (
@@ -163,135 +163,6 @@ pub(super) fn catalog_errors() -> Vec<(CatalogError, Exit)> {
     ]
 }
 
-fn cluster() -> ClusterName {
-    "management".parse().unwrap()
-}
-
-fn backup_errors() -> Vec<(BackupError, Exit)> {
-    vec![
-        (
-            BackupError::NoMember {
-                attempts: Vec::new(),
-            },
-            Exit::Failed,
-        ),
-        (BackupError::Source(source_of(boxed())), Exit::Failed),
-        (
-            BackupError::Source(source_of(Box::new(selector()))),
-            Exit::Usage,
-        ),
-        (nothing(Vec::new()), Exit::Failed),
-        (nothing(vec![BackupError::Cancelled]), Exit::Interrupted),
-        (
-            nothing(vec![BackupError::Cancelled, BackupError::Cancelled]),
-            Exit::Interrupted,
-        ),
-        (
-            nothing(vec![
-                BackupError::Source(source_of(Box::new(selector()))),
-                BackupError::Source(source_of(Box::new(config()))),
-            ]),
-            Exit::Usage,
-        ),
-        (
-            nothing(vec![
-                BackupError::Cancelled,
-                BackupError::Source(source_of(Box::new(config()))),
-            ]),
-            Exit::Failed,
-        ),
-        (
-            nothing(vec![
-                BackupError::Source(source_of(boxed())),
-                BackupError::Cancelled,
-            ]),
-            Exit::Failed,
-        ),
-        (
-            BackupError::TwoClusters {
-                etcd: text(),
-                api: text(),
-            },
-            Exit::Refused,
-        ),
-        (
-            BackupError::Snapshot {
-                origin: text(),
-                source: SnapshotError::Empty,
-            },
-            Exit::Failed,
-        ),
-        (
-            BackupError::ReadFile {
-                file: text(),
-                source: io_error(),
-            },
-            Exit::Failed,
-        ),
-        (
-            BackupError::Store {
-                key: key(),
-                source: store_error(),
-            },
-            Exit::Failed,
-        ),
-        (
-            BackupError::Read {
-                what: "x",
-                source: store_error(),
-            },
-            Exit::Failed,
-        ),
-        (
-            BackupError::Claimed {
-                store: text(),
-                owner: cluster(),
-                since: Timestamp::UNIX_EPOCH,
-                cluster: cluster(),
-            },
-            Exit::Refused,
-        ),
-        (
-            BackupError::OwnerMarker {
-                store: text(),
-                key: key(),
-                source: format_error(),
-            },
-            Exit::Damaged,
-        ),
-        (
-            BackupError::NotWriteOnce {
-                store: text(),
-                answer: "x",
-            },
-            Exit::Refused,
-        ),
-        (BackupError::Lost { key: key() }, Exit::Failed),
-        (BackupError::Removed { key: key() }, Exit::Failed),
-        (BackupError::Conflict { key: key() }, Exit::Damaged),
-        (BackupError::Seal(SealError::NoRecipient), Exit::Failed),
-        (
-            BackupError::Pack(PackError::Format(format_error())),
-            Exit::Failed,
-        ),
-        (BackupError::Format(format_error()), Exit::Failed),
-        (
-            BackupError::Sign(SigningError::Unreadable { name: text() }),
-            Exit::Failed,
-        ),
-        (BackupError::Stage(io_error()), Exit::Failed),
-        (BackupError::Panicked(join_error()), Exit::Failed),
-        (BackupError::Cancelled, Exit::Interrupted),
-    ]
-}
-
-fn nothing(failures: Vec<BackupError>) -> BackupError {
-    BackupError::Nothing {
-        failures: failures.into_iter().map(|e| (component(), e)).collect(),
-        known: vec![text()],
-    }
-}
-
 fn archive_error() -> ArchiveError {
     ArchiveError::Json {
         path: text(),
@@ -439,7 +310,6 @@ fn every_error_of_the_engine_has_its_exit_code() {
         (ProxyError::NoAddress { named: text() }, Exit::Usage),
         (ProxyError::SocksForS3 { named: text() }, Exit::Usage),
     ]);
-    check(backup_errors());
     check(restore_errors());
     check(local_snapshot_errors());
 }
